@@ -1,0 +1,109 @@
+"""Classify pictures with a trained network: python infer.py --image dog.png
+
+Takes files, folders and globs; prints the most likely classes with their probabilities as text, JSON or CSV. Exit status
+1 if some pictures could not be read (they are named, the rest is done), 2 if nothing could be done.
+"""
+
+import csv
+import glob
+import io
+import json
+import sys
+from pathlib import Path
+
+from paddle_cls import runtime
+from paddle_cls.config import InferConfig, parse
+from paddle_cls.errors import UserError, reported
+from paddle_cls.files import write_text, writing
+
+PROGRAM = "infer.py"
+
+
+def main(argv: list[str]) -> int:
+    """Classify and print; return the exit status."""
+    config, _ = parse(InferConfig, argv, program=PROGRAM, description=__doc__)
+    paths = find_images(config.image)
+    runtime.prepare(config.device)
+    from tqdm import tqdm
+
+    from paddle_cls.predictor import Predictor
+    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device)
+    answers, failures = [], []
+    results = predictor.files(paths, batch_size=config.batch_size)
+    for path, result in tqdm(results, total=len(paths), unit="img", disable=None if len(paths) > 1 else True, leave=False):
+        if isinstance(result, UserError):
+            failures.append(str(result))
+        else:
+            answers.append((str(path), top(result, predictor.classes, config.topk)))
+    if not answers:
+        more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
+        raise UserError(failures[0] + more)
+    text = FORMATS[config.format](answers)
+    if config.output:
+        with writing(config.output):
+            write_text(config.output, text)
+    else:
+        sys.stdout.write(text)
+    for failure in failures:
+        print(f"{PROGRAM}: not read: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def find_images(places: tuple[str, ...]) -> list[Path]:
+    """Return the picture files that files, folders (with all below) and globs stand for, each once, in order.
+
+    Raises UserError for a place that is missing or holds no picture.
+    """
+    from paddle_cls.data.transforms import EXTENSIONS
+    if not places:
+        raise UserError("--image: which pictures? For example --image dog.png, a folder, or 'photos/*.jpg'")
+    found: dict[Path, None] = {}
+    for place in places:
+        path = Path(place)
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+            if not files:
+                raise UserError(f"--image {place}: no pictures in this folder ({', '.join(EXTENSIONS)})")
+        elif path.exists():
+            files = [path]
+        else:
+            files = [Path(name) for name in sorted(glob.glob(place, recursive=True)) if Path(name).is_file()]
+            if not files:
+                what = "no file matches" if glob.has_magic(place) else "no such file or folder"
+                raise UserError(f"--image {place}: {what}")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def top(probabilities, classes: list[str], count: int) -> list[tuple[str, float]]:
+    """Return the `count` most likely (class, probability), the likeliest first. probabilities: float64 (C,)."""
+    ranked = sorted(zip(classes, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
+    return ranked[:count]
+
+
+def as_text(answers: list) -> str:
+    """Return a paragraph a picture."""
+    return "".join(f"{path}\n" + "".join(f"  {p:6.1%}  {name}\n" for name, p in best) for path, best in answers)
+
+
+def as_json(answers: list) -> str:
+    """Return a list of {"image", "top": [{"class", "probability"}]}."""
+    return json.dumps([{"image": path, "top": [{"class": name, "probability": p} for name, p in best]}
+                       for path, best in answers], indent=1, ensure_ascii=False) + "\n"
+
+
+def as_csv(answers: list) -> str:
+    """Return lines of image,rank,class,probability."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["image", "rank", "class", "probability"])
+    for path, best in answers:
+        writer.writerows([path, rank, name, f"{p:.6f}"] for rank, (name, p) in enumerate(best, 1))
+    return out.getvalue()
+
+
+FORMATS = {"text": as_text, "json": as_json, "csv": as_csv}
+
+if __name__ == "__main__":
+    with reported(PROGRAM):
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""The data sets, by the names that `--dataset` takes. Nothing here loads Paddle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError, unknown
+from . import cifar, shapes
+from .reader import Split, Transform
+from .transforms import CIFAR10, Normalization, eval_transform, random_crop_flip
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set ready for training; `classes[label]` is a label's name."""
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+    image_size: int
+    normalization: Normalization
+
+
+def _cifar10(root: Path | None) -> Data:
+    return Data(cifar.load("train", root), cifar.load("test", root), cifar.CLASSES, 32, CIFAR10)
+
+
+def _shapes(root: Path | None) -> Data:
+    if root is not None:
+        raise UserError("--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir")
+    return Data(shapes.generate("train"), shapes.generate("val"), shapes.CLASSES, shapes.SIZE, CIFAR10)
+
+
+DATASETS: dict[str, Callable[[Path | None], Data]] = {
+    "cifar10": _cifar10,
+    "shapes": _shapes,
+}
+
+AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "none": lambda images, rng: images,
+    "crop_flip": random_crop_flip,
+}
+
+
+def check_name(name: str) -> None:
+    """Raise UserError, with the nearest name, unless `name` is in DATASETS."""
+    if name not in DATASETS:
+        raise UserError(unknown("data set", name, DATASETS))
+
+
+def load_data(name: str, root: Path | None = None) -> Data:
+    """Return data set `name`, whole and checked.
+
+    root: its folder; None for the cache folder (downloaded at need). Raises UserError for an unknown name and for files
+    that are missing or broken.
+    """
+    check_name(name)
+    if root is not None and not Path(root).is_dir():
+        raise UserError(f"--data-dir {root}: no such folder")
+    return DATASETS[name](root)
+
+
+def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:
+    """Return the (train, eval) transforms: uint8 (B, H, W, 3) -> float32 (B, 3, size, size), normalized.
+
+    image_size: pixels a side, None for the data set's own. augment: a name of AUGMENTATIONS, for training only.
+    """
+    size = image_size or data.image_size
+    change = AUGMENTATIONS[augment]
+
+    def train(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if len(images) and images.shape[1] == size:
+            return data.normalization(change(images, rng))
+        return evaluate(change(images, rng), rng)
+
+    def evaluate(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if not len(images):
+            return np.zeros((0, 3, size, size), np.float32)
+        return eval_transform(images, size, data.normalization)
+
+    return train, evaluate
+
+
+__all__ = ["AUGMENTATIONS", "DATASETS", "Data", "check_name", "load_data", "transforms"]

@@ -1,0 +1,96 @@
+"""CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images of 32x32 pixels in ten classes.
+
+Readers as in the tutorial, and the whole set as arrays. The files are pickles; they are read without running any code
+in them (see `safe_pickle`).
+"""
+
+import os
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .. import safe_pickle
+from ..errors import UserError
+from .download import cache_dir, download
+from .reader import Reader, Split
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+URL_VARIABLE, SHA256_VARIABLE = "PADDLE_CLS_CIFAR10_URL", "PADDLE_CLS_CIFAR10_SHA256"
+ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+
+
+def train10(root: Path | None = None) -> Reader:
+    """Return a reader of the training samples: (uint8 (32, 32, 3) RGB, label 0 to 9). root: as in `load`."""
+    return load("train", root).reader()
+
+
+def test10(root: Path | None = None) -> Reader:
+    """Return a reader of the test samples: (uint8 (32, 32, 3) RGB, label 0 to 9). root: as in `load`."""
+    return load("test", root).reader()
+
+
+def load(split: str, root: Path | None = None) -> Split:
+    """Return the "train" or "test" split.
+
+    root: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz (or the batches' folder itself). None: a cache
+    folder, filled by a download from the publisher, or from $PADDLE_CLS_CIFAR10_URL (checked against
+    $PADDLE_CLS_CIFAR10_SHA256 if that is set). Only a download is checked against the published checksum, so that a
+    repacked archive can be used; what is in it is checked always.
+    Raises UserError for files that are missing, truncated, corrupt or not CIFAR-10.
+    """
+    if root is None:
+        url = os.environ.get(URL_VARIABLE)
+        sha256 = os.environ.get(SHA256_VARIABLE) if url else SHA256
+        folder = cache_dir() / "cifar10"
+        if not (folder / FOLDER).is_dir():
+            download(url or URL, folder / ARCHIVE, sha256=sha256)
+        root = folder
+    parts = [_check(name, content) for name, content in _read(Path(root), FILES[split])]
+    images = np.concatenate([images for images, _ in parts])
+    return Split(images, np.concatenate([labels for _, labels in parts]))
+
+
+def _read(root: Path, names: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    for folder in (root / FOLDER, root):
+        if (folder / names[0]).exists():
+            try:
+                return [(str(folder / name), (folder / name).read_bytes()) for name in names]
+            except OSError as error:
+                raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    archive = root / ARCHIVE
+    if not archive.is_file():
+        raise UserError(f"{root}: no {FOLDER}/ and no {ARCHIVE} in this folder; put one there, or leave out --data-dir "
+                        f"to download it")
+    if not archive.stat().st_size:
+        raise UserError(f"{archive}: the file is empty; delete it and download it again")
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            return [(f"{archive}:{name}", tar.extractfile(f"{FOLDER}/{name}").read()) for name in names]
+    except KeyError as error:
+        raise UserError(f"{archive}: {error.args[0]!s}; it is not CIFAR-10's archive") from None
+    except (tarfile.TarError, OSError, EOFError, zlib.error, AttributeError) as error:
+        raise UserError(f"{archive}: truncated or corrupt ({error}); delete it and download it again") from None
+
+
+def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        batch = safe_pickle.load(content, encoding="bytes")
+    except UserError as error:
+        raise UserError(f"{name}: {str(error).removeprefix('pickle: ')}") from None
+    try:
+        data, labels = batch[b"data"], np.asarray(batch[b"labels"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{name}: not a CIFAR-10 batch: it lacks 'data' or 'labels'") from None
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+        raise UserError(f"{name}: 'data' is not uint8 (N, 3072)")
+    if labels.shape != (len(data),) or labels.dtype.kind != "i":
+        raise UserError(f"{name}: {len(data)} images, but labels of shape {labels.shape} and type {labels.dtype}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
+        raise UserError(f"{name}: labels from {labels.min()} to {labels.max()}, allowed are 0 to 9")
+    images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels.astype(np.int64)

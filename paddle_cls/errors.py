@@ -1,0 +1,36 @@
+"""A user's mistake: one line that says what, where, what is allowed and the remedy; exit status 2."""
+
+import contextlib
+import difflib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; entry points print its text on one line and exit with status 2."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return "unknown WHAT NAME; did you mean CLOSE?", or the list of the known where none is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"unknown {what} {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
+
+
+@contextlib.contextmanager
+def reported(program: str) -> Iterator[None]:
+    """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
+
+    Of several processes the first speaks; the others wait for it to do so, and are mostly ended by then.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
+            time.sleep(3)
+        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,120 @@
+"""Where the figures of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from .engine import Totals
+from .files import write_text, writing
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+QUIET_SECONDS = 10                                 # between two progress lines where there is no terminal
+
+
+def read_rows(file: Path) -> list[dict]:
+    """Return the rows of a metrics.jsonl; a last line that a killed process left unfinished is left out."""
+    rows = []
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+    return rows
+
+
+class Log:
+    """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object)."""
+
+    def __init__(self, folder: Path, step: int = 0, *, active: bool = True):
+        """Continue the log after `step`: rows of later steps, from a run that was killed, are dropped.
+
+        active: False makes a log that does nothing, for all processes but the first.
+        """
+        self.active, self.last = active, step
+        if not active:
+            return
+        from visualdl import LogWriter
+        self.file = folder / "metrics.jsonl"
+        name = time.strftime("%Y%m%d-%H%M%S")      # a folder a start: VisualDL shows a folder's newest file only
+        taken = len(list(folder.glob(f"vdl/{name}*")))
+        self.folder = folder / "vdl" / (f"{name}-{taken + 1}" if taken else name)
+        with writing(folder):
+            kept = [row for row in read_rows(self.file) if row["step"] <= step]
+            write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
+            self.writer = LogWriter(logdir=str(self.folder))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one row of figures under the same names everywhere."""
+        if not self.active:
+            return
+        with writing(self.file):
+            with open(self.file, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+            for name, value in values.items():
+                self.writer.add_scalar(name, float(value), step)
+
+    def every(self, steps: int, step: int, values: Mapping[str, float]) -> None:
+        """Write a row if `steps` steps or more have gone by since the last multiple of `steps`."""
+        if step // steps > self.last // steps:
+            self.scalars(step, values)
+        self.last = step
+
+    def histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """Write the distribution of some numbers."""
+        with writing(self.folder):
+            self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
+
+    def figure(self, step: int, name: str, figure: "matplotlib.figure.Figure") -> None:
+        """Write a matplotlib figure as an image."""
+        from .plots import pixels
+        with writing(self.folder):
+            self.writer.add_image(name, pixels(figure), step)
+
+    def close(self) -> None:
+        """Bring everything onto the disk."""
+        if self.active:
+            with writing(self.folder):
+                self.writer.close()
+
+
+class Progress:
+    """An epoch on the console: a bar with loss, accuracy, images/s and time left; plain lines where there is no terminal."""
+
+    def __init__(self, title: str, images: int, totals: Totals, *, active: bool = True):
+        """images: of the whole epoch; totals: what is behind us of it. active: False shows nothing."""
+        self.title, self.images, self.active = title, images, active
+        self.count, self.wait = totals.count, totals.wait
+        self.started = self.spoken = time.monotonic()
+        self.bar = tqdm(total=images, initial=int(totals.count), desc=title, unit="img", leave=False,
+                        dynamic_ncols=True, disable=None if active else True)
+
+    def show(self, totals: Totals) -> None:
+        """Show how far the epoch is, its mean loss and accuracy so far."""
+        means = totals.means()
+        self.bar.set_postfix_str(f"loss {means['loss']:.4f}, acc {means['acc1']:.4f}", refresh=False)
+        self.bar.update(int(totals.count) - self.bar.n)
+        if self.active and self.bar.disable and time.monotonic() - self.spoken >= QUIET_SECONDS:
+            self.spoken = time.monotonic()
+            speed = self.timing(totals)["images_per_second"]
+            print(f"{self.title}: {totals.count / self.images:4.0%}  loss {means['loss']:.4f}  acc {means['acc1']:.4f}  "
+                  f"{speed:.0f} images/s  {(self.images - totals.count) / speed:.0f} s left", flush=True)
+
+    def timing(self, totals: Totals) -> dict[str, float]:
+        """Return {"images_per_second", "reader_share" (of the time, spent waiting for the reader), "seconds"} so far."""
+        seconds = time.monotonic() - self.started
+        return {"images_per_second": (totals.count - self.count) / seconds,
+                "reader_share": (totals.wait - self.wait) / seconds, "seconds": seconds}
+
+    def close(self, line: str) -> None:
+        """Put a last line in the bar's place."""
+        self.bar.close()
+        if self.active:
+            print(line, flush=True)

@@ -1,0 +1,49 @@
+"""Figures of merit from all predictions at once: sums over samples, one division at the end. NumPy, no Paddle."""
+
+import numpy as np
+
+
+def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the cross entropy of each sample in nats, float64 (N,).
+
+    logits (N, C): softmax cross entropy; logits (N, 1): binary cross entropy of a sigmoid. labels int (N,).
+    """
+    logits = np.asarray(logits, np.float64)
+    if logits.shape[1] == 1:
+        z = logits[:, 0]
+        return np.logaddexp(0, z) - labels * z
+    top = logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    return log_sum - logits[np.arange(len(labels)), labels]
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return float64 (N, C) that sum to 1 a row; one sigmoid logit gives (N, 2): its complement and itself."""
+    logits = np.asarray(logits, np.float64)
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def predictions(logits: np.ndarray) -> np.ndarray:
+    """Return the most likely class of each sample, int64 (N,); one sigmoid logit: 1 where it is over 0."""
+    return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+
+def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "") -> dict[str, float]:
+    """Return {"loss", "acc1", "error_rate"} over the samples, each name behind `prefix`; the last two in [0, 1].
+
+    Raises ValueError if there are none.
+    """
+    if not len(labels):
+        raise ValueError("no samples to evaluate")
+    acc1 = float((predictions(logits) == labels).mean())
+    return {f"{prefix}loss": float(losses(logits, labels).mean()), f"{prefix}acc1": acc1,
+            f"{prefix}error_rate": 1 - acc1}
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return counts int64 (num_classes, num_classes): row = the true class, column = the predicted one."""
+    cells = np.asarray(labels) * num_classes + predictions(logits)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)

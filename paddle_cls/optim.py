@@ -1,0 +1,123 @@
+"""Learning-rate schedules, optimizers and weight averaging, from plain arguments."""
+
+import math
+from collections.abc import Callable
+
+import paddle
+from paddle import nn
+
+from .errors import UserError
+
+Schedule = Callable[[int], float]                  # optimizer step, from 0 -> learning rate
+
+
+def constant(peak: float, total: int, warmup: int) -> Schedule:
+    """Return the schedule that stays at `peak` after a linear rise of `warmup` steps."""
+    return lambda step: peak * _rise(step, warmup)
+
+
+def step_decay(peak: float, total: int, warmup: int, *, every: int, gamma: float) -> Schedule:
+    """Return the schedule that is multiplied by `gamma` every `every` steps, counted from the start of training."""
+    return lambda step: peak * _rise(step, warmup) * gamma ** (step // every)
+
+
+def cosine(peak: float, total: int, warmup: int) -> Schedule:
+    """Return half a cosine from `peak` after the warm-up to 0 at step `total` (Loshchilov and Hutter 2016)."""
+    def lr(step: int) -> float:
+        if step < warmup:
+            return peak * _rise(step, warmup)
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        return peak * (1 + math.cos(math.pi * done)) / 2
+    return lr
+
+
+def onecycle(peak: float, total: int, warmup: int) -> Schedule:
+    """Return a linear rise from 0 to `peak` in `warmup` steps and a linear fall to 0 at `total` (after Smith 2018).
+
+    Deviation from the paper: the momentum stays constant, and there is no last phase at a tiny rate.
+    """
+    def lr(step: int) -> float:
+        if step < warmup:
+            return peak * _rise(step, warmup)
+        return peak * max(0.0, (total - step) / max(1, total - warmup))
+    return lr
+
+
+def _rise(step: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / (warmup + 1)) if warmup else 1.0
+
+
+def build_schedule(name: str, peak: float, *, total: int, warmup: int = 0, every: int = 1,
+                   gamma: float = 0.1) -> Schedule:
+    """Return schedule `name` (constant, step, cosine, onecycle): step -> learning rate, a pure function.
+
+    total, warmup, every: optimizer steps of the whole training, of the rise, and between two drops of "step".
+    """
+    if name == "step":
+        return step_decay(peak, total, warmup, every=every, gamma=gamma)
+    known = {"constant": constant, "cosine": cosine, "onecycle": onecycle}
+    return known[name](peak, total, warmup)
+
+
+def decayed(model: nn.Layer, decay_norm_bias: bool) -> list[bool]:
+    """Return for each trainable parameter whether weight decay applies: to all, or to those of two or more dimensions.
+
+    Biases and the scale and shift of a normalization are the parameters of one dimension.
+    """
+    return [decay_norm_bias or len(p.shape) > 1 for p in trainable(model)]
+
+
+def trainable(model: nn.Layer) -> list[paddle.Tensor]:
+    """Return the parameters that an optimizer changes, in the model's order."""
+    return [p for p in model.parameters() if not p.stop_gradient]
+
+
+def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight_decay: float = 0.0,
+                    decay_norm_bias: bool = True, clip_norm: float | None = None) -> paddle.optimizer.Optimizer:
+    """Return optimizer `name` (adam, adamw, momentum, nesterov) over the trainable parameters of `model`.
+
+    The learning rate is set at each step (see `build_schedule`). weight_decay: an L2 term in the gradient; adamw takes it
+    off the weight instead (Loshchilov and Hutter 2017). decay_norm_bias=False spares one-dimensional parameters.
+    clip_norm: largest global L2 norm of the gradient.
+    """
+    marks = decayed(model, decay_norm_bias)
+    groups = [{"params": [p for p, mark in zip(trainable(model), marks, strict=True) if mark == kind],
+               "weight_decay": weight_decay if kind else 0.0} for kind in (True, False)]
+    groups = [group for group in groups if group["params"]]
+    clip = nn.ClipGradByGlobalNorm(clip_norm) if clip_norm else None
+    common = {"learning_rate": 0.0, "parameters": groups, "grad_clip": clip}
+    if name == "adam":
+        return paddle.optimizer.Adam(**common)
+    if name == "adamw":
+        return paddle.optimizer.AdamW(**common)
+    if name in ("momentum", "nesterov"):
+        return paddle.optimizer.Momentum(momentum=momentum, use_nesterov=name == "nesterov", **common)
+    raise UserError(f"unknown optimizer {name!r}; known: adam, adamw, momentum, nesterov")
+
+
+class EMA:
+    """Exponential moving average of a model's parameters: average = decay * average + (1 - decay) * weight.
+
+    As in most implementations the decay rises to its value in the first steps, min(decay, (1 + step) / (10 + step)), so
+    that the start does not weigh on the average. BN's running statistics, averages already, are the model's own.
+    """
+
+    def __init__(self, model: nn.Layer, decay: float):
+        self.decay = decay
+        self.names = [name for name, p in model.named_parameters() if not p.stop_gradient]
+        self.averages = [p.detach().clone() for p in trainable(model)]
+
+    def update(self, model: nn.Layer, step: int) -> None:
+        """Take the weights after optimizer step `step` (from 0) into the average."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        with paddle.no_grad():
+            for average, weight in zip(self.averages, trainable(model), strict=True):
+                average.copy_(average * decay + weight.detach() * (1 - decay), True)
+
+    def swap(self, model: nn.Layer) -> None:
+        """Exchange the model's weights and the averages; called twice it changes nothing."""
+        with paddle.no_grad():
+            for average, weight in zip(self.averages, trainable(model), strict=True):
+                kept = weight.detach().clone()
+                weight.copy_(average, True)
+                average.copy_(kept, True)

@@ -1,0 +1,103 @@
+"""A trained network and its preprocessing, rebuilt from a checkpoint: the only way to an answer."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from . import checkpoint, metrics, runtime
+from .data.transforms import Normalization, decode, eval_transform
+from .errors import UserError
+from .models import build_model
+
+Picture = np.ndarray | str | Path                  # uint8 (H, W, 3) RGB of any size, or a file
+
+
+class Predictor:
+    """Answers for pictures of any size: files, or uint8 (H, W, 3) RGB arrays.
+
+        predictor = Predictor.from_checkpoint("output/cifar10_resnet")
+        predictor(["dog.png"])                     # float64 (1, 10), probabilities
+        predictor.features(["dog.png"])            # float32 (1, 64), the last layer before the head
+    """
+
+    def __init__(self, model: paddle.nn.Layer, classes: Sequence[str], image_size: int, normalization: Normalization):
+        self.model, self.classes, self.image_size = model, list(classes), image_size
+        self.normalization = normalization
+
+    @classmethod
+    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto") -> "Predictor":
+        """Return the predictor of a checkpoint.
+
+        place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
+        cpu or gpu. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
+        """
+        path = checkpoint.find(None if place is None else Path(place))
+        info = checkpoint.read_info(path)
+        try:
+            model = build_model(info["model"]["name"], len(info["classes"]), **info["model"]["arguments"])
+            normalization = Normalization(**info["normalization"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
+        runtime.set_device(device)
+        checkpoint.load(path, model, info)
+        return cls(model, info["classes"], info["image_size"], normalization)
+
+    def __call__(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+        """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
+        return metrics.probabilities(self.logits(images, batch_size=batch_size))
+
+    def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+        """Return the network's output, float32 (N, C). Raises UserError for an unreadable file."""
+        return self._run(self.model, images, batch_size)
+
+    def features(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+        """Return the last layer before the head, float32 (N, F). Raises UserError for an unreadable file."""
+        return self._run(self.model.forward_features, images, batch_size)
+
+    def files(self, paths: Iterable[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+        """Yield for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
+
+        Files are decoded by several threads while the network computes.
+        """
+        for batch in _in_batches(_decoded(paths, batch_size), batch_size):
+            good = [image for _, image in batch if not isinstance(image, UserError)]
+            answers = iter(self(good, batch_size=batch_size) if good else ())
+            for path, image in batch:
+                yield path, image if isinstance(image, UserError) else next(answers)
+
+    def _run(self, function, images: Sequence[Picture], batch_size: int) -> np.ndarray:
+        if not len(images):
+            raise ValueError("no images")
+        out = []
+        with runtime.evaluating(self.model):
+            for start in range(0, len(images), batch_size):
+                part = [image if isinstance(image, np.ndarray) else decode(image)
+                        for image in images[start:start + batch_size]]
+                batch = eval_transform(part, self.image_size, self.normalization)
+                out.append(function(paddle.to_tensor(batch)).numpy())
+        return np.concatenate(out)
+
+
+def _decoded(paths: Iterable[Path], ahead: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+    def attempt(path: Path) -> np.ndarray | UserError:
+        try:
+            return decode(path)
+        except UserError as error:
+            return error
+
+    paths = iter(paths)
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        waiting = [(path, pool.submit(attempt, path)) for path in islice(paths, ahead)]
+        while waiting:
+            path, answer = waiting.pop(0)
+            waiting += [(new, pool.submit(attempt, new)) for new in islice(paths, 1)]
+            yield path, answer.result()
+
+
+def _in_batches(items: Iterator, size: int) -> Iterator[list]:
+    while batch := list(islice(items, size)):
+        yield batch

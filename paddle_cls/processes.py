@@ -1,0 +1,85 @@
+"""Starting a script as several processes on this machine, and ending all of them when one ends badly."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+GRACE = 60.0                                       # seconds from the first signal until those left are killed
+
+
+def run(command: Sequence[str], count: int, *, remedy: str) -> int:
+    """Run `command` as `count` processes that find each other through Paddle's variables; return the exit status.
+
+    A signal to this process is passed on, and their common answer waited for. When one of them fails or is killed, the
+    others are killed, so that no orphan stays; `remedy` ends the message then. Status: theirs, or 1 for a killed one.
+    """
+    workers: list[subprocess.Popen] = []
+    caught: list[int] = []
+
+    def pass_on(number: int, _) -> None:
+        caught.append(number)
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                worker.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in STOPPING}
+    try:
+        for environment in _environments(count):
+            # A session of their own: the terminal's Ctrl-C reaches them once, through us.
+            workers.append(subprocess.Popen(command, env=environment, start_new_session=True,
+                                            preexec_fn=_die_with_parent if sys.platform == "linux" else None))
+        return _wait(workers, caught, remedy)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(workers: list[subprocess.Popen], caught: list[int], remedy: str) -> int:
+    deadline = None
+    while True:
+        statuses = [worker.poll() for worker in workers]
+        if all(status == 0 for status in statuses):
+            return 0
+        ended = [(rank, status) for rank, status in enumerate(statuses) if status]
+        if caught:
+            deadline = deadline or time.monotonic() + GRACE
+            if all(status is not None for status in statuses) or time.monotonic() > deadline:
+                return 128 + caught[0]
+        elif ended:
+            rank, status = ended[0]
+            if status < 0:
+                name = signal.Signals(-status).name
+                print(f"process {rank} of {len(workers)} was ended by {name}; the others are stopped. {remedy}",
+                      file=sys.stderr, flush=True)
+                return 1
+            time.sleep(0.5)                        # the one that has the message may still be writing it
+            return status
+        time.sleep(0.05)
+
+
+def _environments(count: int) -> list[dict[str, str]]:
+    sockets = [socket.socket() for _ in range(count)]
+    for free in sockets:
+        free.bind(("127.0.0.1", 0))
+    places = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
+    for free in sockets:
+        free.close()
+    common = {"PADDLE_TRAINERS_NUM": str(count), "PADDLE_TRAINER_ENDPOINTS": ",".join(places)}
+    return [{**os.environ, **common, "PADDLE_TRAINER_ID": str(rank), "PADDLE_CURRENT_ENDPOINT": place,
+             "FLAGS_selected_gpus": str(rank)} for rank, place in enumerate(places)]
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG)."""
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -1,0 +1,121 @@
+"""Where a training stands, and how that is kept in and taken from the checkpoints of its run folder."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from . import checkpoint
+from .data.reader import Batch
+from .engine import Totals, predict
+from .errors import UserError
+from .optim import EMA, trainable
+from .runtime import World
+
+_RAW, _SCALER = "paddle_cls.weights", "paddle_cls.scaler"   # beside the optimizer's own entries in a .pdopt
+
+
+class Run:
+    """A training between two steps, in `folder`.
+
+    epoch, step: whole passes and optimizer steps done. totals: sums of the epoch under way. figures: of the last
+    evaluation; best: of the best one so far, by val/acc1.
+    """
+
+    def __init__(self, folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, *,
+                 ema: EMA | None = None, scaler: "paddle.amp.GradScaler | None" = None, world: World | None = None,
+                 about: Mapping):
+        """about: JSON-able description of model, classes and preprocessing, kept in every checkpoint."""
+        self.folder, self.model, self.optimizer, self.ema, self.scaler = folder, model, optimizer, ema, scaler
+        self.world = world or World()
+        self.about = json.loads(json.dumps(about))
+        self.epoch, self.step = 0, 0
+        self.totals = Totals()
+        self.figures: dict = {}
+        self.best: dict | None = None
+        self.saved = time.monotonic()
+
+    def save(self, name: str) -> None:
+        """Write checkpoint `name` (the first process does). With EMA its .pdparams holds the averaged weights.
+
+        Raises UserError where nothing can be written, ArithmeticError for weights that are not finite.
+        """
+        self.world.average_statistics(self.model)
+        self.saved = time.monotonic()
+        if self.world.rank:
+            return
+        state = dict(self.optimizer.state_dict())
+        if self.scaler:
+            state[_SCALER] = self.scaler.state_dict()
+        if self.ema:
+            state[_RAW] = [p.numpy() for p in trainable(self.model)]
+        with self.averaged():
+            checkpoint.save(self.folder / name, self.model, state, {
+                **self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
+                "figures": self.figures, "best": self.best})
+
+    def resume(self) -> bool:
+        """Go on from the folder's `last`; return False if there is none. Raises UserError if it does not fit or is broken."""
+        path = self.folder / "last"
+        if not checkpoint.exists(path):
+            return False
+        info = checkpoint.read_info(path)
+        for key, value in self.about.items():
+            if info.get(key) != value:
+                raise UserError(f"--resume: {path}.json has {key} = {info.get(key)}, but now it is {value}; choose another "
+                                f"--output-dir, or that run's settings and data")
+        try:
+            self.epoch, self.step = int(info["epoch"]), int(info["step"])
+            self.totals, self.figures, self.best = Totals(**info["totals"]), dict(info["figures"]), info["best"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
+        checkpoint.load(path, self.model, info)
+        state = checkpoint.read_optimizer(path, info)
+        weights, scaler = state.pop(_RAW, None), state.pop(_SCALER, None)
+        if (weights is None) != (self.ema is None) or (scaler is None) != (self.scaler is None):
+            raise UserError(f"{path}.pdopt: saved with another --ema-decay or --amp than now")
+        if self.ema:
+            self.ema = EMA(self.model, self.ema.decay)
+            for weight, value in zip(trainable(self.model), weights, strict=True):
+                weight.set_value(np.asarray(value))
+        if self.scaler:
+            self.scaler.load_state_dict(scaler)
+        self.optimizer.set_state_dict(state)
+        return True
+
+    def save_due(self, minutes: float) -> bool:
+        """Return whether the last checkpoint is over `minutes` old; False in all processes but the first."""
+        return self.world.rank == 0 and time.monotonic() - self.saved > 60 * minutes
+
+    def predict(self, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+        """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold."""
+        self.world.average_statistics(self.model)
+        with self.averaged():
+            return predict(self.model, batches, world=self.world)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Have the averaged weights in the model inside the block, if there is EMA."""
+        if self.ema:
+            self.ema.swap(self.model)
+        try:
+            yield
+        finally:
+            if self.ema:
+                self.ema.swap(self.model)
+
+    def end_epoch(self, figures: Mapping[str, float], *, whole: bool) -> None:
+        """Take over the epoch's figures and save; whole: all its steps are done (not so under --max-steps)."""
+        self.figures = dict(figures)
+        if whole:
+            self.epoch += 1
+            self.totals.clear()
+        if self.best is None or figures["val/acc1"] > self.best["val/acc1"]:
+            self.best = {"step": self.step, **figures}
+            self.save("best")
+        self.save("last")

@@ -1,0 +1,168 @@
+"""What the computation runs on: device, threads, seeds, mixed precision, and the processes of one training."""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from .errors import UserError
+
+
+def prepare(device: str, processes: int = 1) -> None:
+    """Set what the math libraries read when Paddle is loaded; call it before that.
+
+    On a CPU each process gets its share of the cores. Variables that the user has set stay.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", message="When training, we now always track")   # Paddle's BN, of no use to a user
+    if device == "cpu" or "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    if _vendor() == "AuthenticAMD":                # Paddle's MKL takes AVX2 on AMD only when told to
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+
+
+def cores() -> int:
+    """Return the physical cores that this process may use."""
+    import psutil
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def _vendor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":")[1].strip() for line in file if line.startswith("vendor_id")), "")
+    except OSError:
+        return ""
+
+
+def choose_processes(wanted: int | None, device: str, batch_size: int) -> tuple[int, str]:
+    """Return (how many processes should train on this machine, why). wanted: None to choose.
+
+    Raises UserError where a process would get no image of a batch.
+    """
+    if wanted is not None:
+        if wanted > batch_size:
+            raise UserError(f"--nproc {wanted}: more processes than the {batch_size} images of a batch (--batch-size)")
+        return wanted, "as --nproc says"
+    if device != "cpu" and _gpu_driver():
+        return 1, "a GPU is at hand"
+    count = min(cores(), batch_size)
+    return count, "one per physical core (Paddle trains on one CPU core a process); --nproc 1 uses one"
+
+
+def _gpu_driver() -> bool:
+    return os.path.exists("/proc/driver/nvidia/version") or os.name == "nt"
+
+
+def set_device(name: str) -> str:
+    """Compute on "cpu", "gpu", or ("auto") a GPU if there is one; return "cpu" or "gpu". Raises UserError."""
+    import paddle
+    gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if name == "gpu" and not gpu:
+        reason = "no GPU is visible" if paddle.device.is_compiled_with_cuda() else "this Paddle is built for the CPU only"
+        raise UserError(f"--device gpu: {reason}; install requirements-gpu.txt on a machine with an NVIDIA GPU, or use "
+                        f"--device cpu")
+    chosen = "gpu" if gpu and name != "cpu" else "cpu"
+    paddle.set_device(f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}" if chosen == "gpu" else "cpu")
+    return chosen
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed Paddle's generator (dropout) for one optimizer step, so that a resumed run draws what an unbroken one would."""
+    import paddle
+    paddle.seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+class World:
+    """The processes that train together; alone, everything here is free and does nothing."""
+
+    def __init__(self) -> None:
+        self.rank = int(os.environ.get("PADDLE_TRAINER_ID", "0"))
+        self.size = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+
+    def join(self, device: str) -> None:
+        """Meet the other processes (NCCL between GPUs, gloo on CPUs)."""
+        if self.size > 1:
+            if device == "cpu":
+                os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+            import paddle.distributed as dist
+            dist.init_parallel_env()
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.sum(np.zeros(1))
+
+    def parallel(self, model):
+        """Return `model` such that its gradients are averaged over the processes."""
+        if self.size == 1:
+            return model
+        import paddle
+        return paddle.DataParallel(model)
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over the processes of float64 `values` of one shape."""
+        if self.size == 1:
+            return values
+        import paddle
+        import paddle.distributed as dist
+        tensor = paddle.to_tensor(np.asarray(values, np.float64))
+        dist.all_reduce(tensor)
+        return tensor.numpy()
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Return the rows of all processes, one process after the other; they may differ in number."""
+        if self.size == 1:
+            return values
+        import paddle
+        import paddle.distributed as dist
+        counts = np.zeros(self.size)
+        counts[self.rank] = len(values)
+        counts = self.sum(counts).astype(int)
+        padded = np.zeros((counts.max(), *values.shape[1:]), values.dtype)
+        padded[:len(values)] = values
+        parts: list = []
+        dist.all_gather(parts, paddle.to_tensor(padded))
+        return np.concatenate([part.numpy()[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def average_statistics(self, model) -> None:
+        """Make BN's running statistics, which each process keeps of its own images, their mean over the processes."""
+        if self.size > 1:
+            import paddle
+            import paddle.distributed as dist
+            for name, buffer in sorted(model.state_dict().items()):
+                if name.endswith(("_mean", "_variance")):
+                    with paddle.no_grad():
+                        dist.all_reduce(buffer)
+                        buffer.scale_(1 / self.size)
+
+
+def mixed_precision(dtype: str | None, device: str):
+    """Return (a context maker for the forward pass, a loss scaler or None) for "bfloat16", "float16" or None.
+
+    float16 needs loss scaling, bfloat16 does not. Raises UserError on a CPU, where Paddle's auto_cast stays in float32
+    without a word.
+    """
+    if dtype is None:
+        return contextlib.nullcontext, None
+    if device == "cpu":
+        raise UserError(f"--amp {dtype}: Paddle computes in float32 on a CPU whatever --amp says; leave out --amp")
+    import paddle
+    scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**15) if dtype == "float16" else None
+    return lambda: paddle.amp.auto_cast(dtype=dtype), scaler
+
+
+@contextlib.contextmanager
+def evaluating(model) -> Iterator[None]:
+    """Put `model` into evaluation mode inside the block, without gradients, and back into its mode after it."""
+    import paddle
+    was = model.training
+    model.eval()
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        if was:
+            model.train()

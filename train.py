@@ -1,0 +1,223 @@
+"""Train a network on images: python train.py --model resnet --depth 32 --dataset cifar10
+
+Settings -> data -> model -> optimizer -> epochs. `python train.py --help` lists the settings; --config reads a file of
+them, which flags override. The run folder gets config.yaml, last.* and best.* checkpoints, metrics.jsonl and vdl/.
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+from pathlib import Path
+
+from paddle_cls import models, processes, runtime
+from paddle_cls.config import MAY_CHANGE, Config, parse, read_yaml, to_yaml
+from paddle_cls.errors import UserError, reported
+from paddle_cls.files import write_text, writing
+
+PROGRAM = "train.py"
+
+
+def main(argv: list[str]) -> int:
+    """Run one training or evaluation; return the exit status."""
+    config = settings(argv)
+    world = runtime.World()
+    if world.rank == 0 and not config.eval_only:
+        check_folder(config)
+    count, reason = runtime.choose_processes(config.nproc, config.device, config.batch_size)
+    if world.size == 1 and count > 1 and not config.eval_only:
+        print(f"{count} processes: {reason}", flush=True)
+        runtime.prepare(config.device, count)
+        return processes.run([sys.executable, *sys.argv], count,
+                             remedy=f"Continue with --resume --output-dir {config.output_dir}")
+    runtime.prepare(config.device, world.size)
+    return evaluate(config) if config.eval_only else train(config, world)
+
+
+def settings(argv: list[str]) -> Config:
+    """Return the settings: the defaults, below the run's own when it is resumed, below --config, below the flags."""
+    config, given = parse(Config, argv, program=PROGRAM, description=__doc__)
+    folder = config.output_dir or Path("output") / f"{config.dataset}_{config.model}"
+    saved = folder / "config.yaml"
+    if (config.resume or config.eval_only) and saved.exists():
+        before = read_yaml(saved)
+        config, given = parse(Config, argv, program=PROGRAM, description=__doc__, base=before)
+        for name in sorted(given - MAY_CHANGE) if config.resume else ():
+            old, new = before.get(name), getattr(config, name)
+            if old != (str(new) if isinstance(new, Path) else new):
+                raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
+                                f"another run with another --output-dir")
+    from paddle_cls import data as datasets  # after --help, which need not wait for it
+    models.check_name(config.model)
+    datasets.check_name(config.dataset)
+    return dataclasses.replace(config, output_dir=folder)
+
+
+def check_folder(config: Config) -> None:
+    """Raise UserError unless the run folder can be written and holds no other run."""
+    folder = config.output_dir
+    runs = [name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()]
+    if runs and not config.resume:
+        raise UserError(f"{folder} holds a run ({runs[0]}); add --resume to continue it, or choose another --output-dir")
+    if config.resume and not runs:
+        print(f"{folder}: nothing to resume yet; starting from the beginning", flush=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").write_bytes(b"?")
+        (folder / ".writable").unlink()
+
+
+def load(config: Config, world: runtime.World):
+    """Return the Data; where it must be downloaded, the first process does so for all."""
+    from paddle_cls.data import load_data
+    if world.rank > 0:
+        world.wait()
+    data = load_data(config.dataset, config.data_dir)
+    if world.rank == 0:
+        world.wait()
+    return data
+
+
+def build(config: Config, data):
+    """Return (the network, the arguments it was built with)."""
+    taken = models.model_arguments(config.model)
+    arguments = {}
+    if config.depth is not None:
+        arguments["depth"] = config.depth
+    if "image_size" in taken:
+        arguments["image_size"] = config.image_size or data.image_size
+    return models.build_model(config.model, len(data.classes), **arguments), arguments
+
+
+def evaluate(config: Config) -> int:
+    """Print the figures of a checkpoint on the validation split, as one JSON line."""
+    from paddle_cls import checkpoint, metrics
+    from paddle_cls.data import load_data
+    from paddle_cls.predictor import Predictor
+    path = checkpoint.find(config.checkpoint or config.output_dir)
+    predictor = Predictor.from_checkpoint(path, device=config.device)
+    data = load_data(config.dataset, config.data_dir)
+    if list(data.classes) != predictor.classes:
+        raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
+                        f"{list(data.classes)}")
+    logits = predictor.logits(data.val.images, batch_size=config.eval_batch_size)
+    print(json.dumps({"checkpoint": str(path), **metrics.classification(logits, data.val.labels)}))
+    return 0
+
+
+def train(config: Config, world: runtime.World) -> int:
+    """Train in this process, one of `world`; return the exit status."""
+    asked = dict.fromkeys(processes.STOPPING, False)
+    for number in asked:
+        signal.signal(number, lambda got, _: asked.update({got: True}))
+    device = runtime.set_device(config.device)
+    cast, scaler = runtime.mixed_precision(config.amp, device)
+    world.join(device)
+
+    from paddle_cls import engine, metrics, optim
+    from paddle_cls.data import transforms
+    from paddle_cls.data.reader import batches, num_batches, prefetch
+    from paddle_cls.log import Log, Progress
+    from paddle_cls.run import Run
+
+    data = load(config, world)
+    train_transform, eval_transform = transforms(data, config.image_size, config.augment)
+    per_epoch = num_batches(len(data.train), config.batch_size)
+    stop = min(config.max_steps or sys.maxsize, config.epochs * per_epoch)
+
+    runtime.seed_step(config.seed, 0)
+    model, arguments = build(config, data)
+    optimizer = optim.build_optimizer(
+        config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
+        decay_norm_bias=config.decay_norm_bias, clip_norm=config.clip_norm)
+    schedule = optim.build_schedule(
+        config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
+        every=config.step_epochs * per_epoch, gamma=config.step_gamma)
+    ema = optim.EMA(model, config.ema_decay) if config.ema_decay else None
+
+    run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about={
+        "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
+        "classes": data.classes, "image_size": config.image_size or data.image_size,
+        "normalization": dataclasses.asdict(data.normalization)})
+    resumed = config.resume and run.resume()
+    main_process = world.rank == 0
+    if main_process:
+        introduce(config, run, data, resumed)
+    log = Log(config.output_dir, run.step, active=main_process)
+    network = world.parallel(model)
+
+    while run.step < stop:
+        bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
+        first = run.epoch * per_epoch
+        reader = batches(data.train, config.batch_size, train_transform, seed=config.seed, epoch=run.epoch,
+                         start=run.step - first, stop=stop - first, rank=world.rank, world=world.size)
+        for step in engine.train_one_epoch(
+                network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
+                label_smoothing=config.label_smoothing, accumulate=config.accumulate, ema=run.ema, world=world,
+                cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
+                flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
+            run.step = step
+            bar.show(run.totals)
+            log.every(config.log_every, run.step, {"lr": schedule(run.step - 1), **run.totals.means("train/")})
+            interrupted, terminated, due = run.totals.flags
+            if interrupted or terminated or due:
+                run.save("last")
+            if interrupted or terminated:
+                bar.close(f"stopped by a signal after step {run.step}; {config.output_dir}/last is saved, continue with "
+                          f"--resume --output-dir {config.output_dir}")
+                return 130 if interrupted else 143
+        val = batches(data.val, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
+        logits, labels = run.predict(prefetch(val)())
+        figures = {"epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
+                   **metrics.classification(logits, labels, "val/")}
+        timing = bar.timing(run.totals)
+        run.end_epoch(figures, whole=run.step == first + per_epoch)
+        log.scalars(run.step, {**figures, **timing})
+        if main_process:
+            picture(log, run, data, logits, labels)
+        bar.close(epoch_line(config, run, timing))
+    log.close()
+    if main_process:
+        print(json.dumps({"output_dir": str(config.output_dir), "visualdl": str(log.folder), "step": run.step,
+                          "final": run.figures, "best": run.best}), flush=True)
+    return 0
+
+
+def introduce(config: Config, run, data, resumed: bool) -> None:
+    """Write the settings into the run folder and show what is about to be trained."""
+    text = to_yaml(config)
+    with writing(config.output_dir):
+        write_text(config.output_dir / "config.yaml", text)
+    print(text, end="")
+    print(f"{models.count_parameters(run.model):,} parameters; {len(data.train):,} training and {len(data.val):,} "
+          f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
+    if resumed:
+        print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
+    sys.stdout.flush()
+
+
+def epoch_line(config: Config, run, timing: dict[str, float]) -> str:
+    """Return the summary line of an epoch."""
+    f = run.figures
+    return (f"epoch {f['epoch']}/{config.epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
+            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f} (best {run.best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
+            f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  "
+            f"{timing['seconds']:.0f} s")
+
+
+def picture(log, run, data, logits, labels, count: int = 16) -> None:
+    """Write to VisualDL: confusion matrix, the first validation images with the verdict, two histograms of weights."""
+    from paddle_cls import metrics, plots
+    from paddle_cls.optim import trainable
+    counts = metrics.confusion(logits, labels, len(data.classes))
+    log.figure(run.step, "val/confusion", plots.confusion_figure(counts, data.classes))
+    log.figure(run.step, "val/samples", plots.samples_figure(
+        data.val.images[:count], labels[:count], metrics.probabilities(logits[:count]), data.classes))
+    weights = [p for p in trainable(run.model) if len(p.shape) > 1]
+    log.histogram(run.step, "weights/first", weights[0].numpy())
+    log.histogram(run.step, "weights/last", weights[-1].numpy())
+
+
+if __name__ == "__main__":
+    with reported(PROGRAM):
+        sys.exit(main(sys.argv[1:]))
