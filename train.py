@@ -164,8 +164,8 @@ def train(config: Config, world: runtime.World) -> int:
                          start=run.step - first, stop=stop - first, rank=world.rank, world=world.size)
         for step in engine.train_one_epoch(
                 network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm, ema=run.ema, world=world,
-                cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
+                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm,
+                ema=run.ema, world=world, cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
                 flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
             run.step = step
             bar.show(run.totals)
@@ -177,11 +177,11 @@ def train(config: Config, world: runtime.World) -> int:
                 bar.close(f"stopped by a signal after step {run.step}; {config.output_dir}/last is saved, continue with "
                           f"--resume --output-dir {config.output_dir}")
                 return 130 if interrupted else 143
+        timing = bar.timing(run.totals)
         val = batches(data.val, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
         logits, labels = run.predict(prefetch(val)())
         figures = {"epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
                    **metrics.classification(logits, labels, "val/")}
-        timing = bar.timing(run.totals)
         run.end_epoch(figures, whole=run.step == first + per_epoch)
         log.scalars(run.step, {**figures, **timing})
         if main_process:
