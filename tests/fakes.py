@@ -110,7 +110,7 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, 
         "image_size": 32, "normalization": {"mean": CIFAR10.mean, "std": CIFAR10.std}})
     run.step = 1                                   # an epoch of 20 images in a batch of 128
     run.end_epoch({"epoch": 1, "val/acc1": 0.1}, whole=True)
-    (folder / "config.yaml").write_text(to_yaml(Config(depth=depth, output_dir=folder, nproc=1, device="cpu")))
+    (folder / "config.yaml").write_text(to_yaml(Config(depth=depth, output_dir=folder, nproc=1, device="cpu", onednn="off")))
     return folder
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -118,9 +119,20 @@ def test_the_output_file_is_written_whole_or_not_at_all(call, run_folder, pictur
     done = call(infer, *arguments)
     assert (done.status, done.out) == (0, "")
     assert len(target.read_text().splitlines()) == 16 and sorted(os.listdir(tmp_path)) == ["answers.csv", "photos"]
-    broken = call(infer, *arguments[:-1], tmp_path / "none" / "answers.csv")
-    assert broken.status == 2 and "answers.csv" in broken.err and "cannot be written: No such file or directory" in broken.err
-    assert sorted(os.listdir(tmp_path)) == ["answers.csv", "photos"]
+
+
+def test_a_disk_that_gets_full_leaves_the_old_answer(call_in_memory, run_folder, pictures, tmp_path):
+    target = tmp_path / "answers.csv"
+    target.write_text("the old answer")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        done = call_in_memory(infer, "--image", pictures, "--checkpoint", run_folder, "--output", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.status == 2 and done.err.count("\n") == 1
+    assert done.err.startswith(f"infer.py: error: {target}: cannot be written: File too large; free some space")
+    assert target.read_text() == "the old answer" and sorted(os.listdir(tmp_path)) == ["answers.csv", "photos"]
 
 
 def test_the_newest_run_under_output_is_the_default(call, tmp_path, monkeypatch, pictures):

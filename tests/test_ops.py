@@ -1,7 +1,6 @@
 """The compiled operators against Paddle's own layers."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import paddle

@@ -19,7 +19,7 @@ NO_GPU = not (paddle.device.is_compiled_with_cuda() and paddle.device.cuda.devic
 
 
 NEW = ["--depth", "8", "--epochs", "1", "--batch-size", "8", "--nproc", "1", "--device", "cpu", "--data-dir", "data",
-       "--output-dir", "new"]
+       "--output-dir", "new", "--onednn", "off"]
 RESUME = ["--resume", "--nproc", "1", "--device", "cpu", "--data-dir", "data", "--output-dir", "run"]
 
 

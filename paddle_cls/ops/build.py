@@ -119,7 +119,7 @@ def _intact(library: Path) -> bool:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """Hold path as this machine's lock: of the processes that start together, one compiles."""
-    import fcntl                                   # not on Windows, where check_platform has ended it before
+    import fcntl  # not on Windows, where check_platform has ended it before
 
     with open(path, "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
