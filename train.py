@@ -229,12 +229,14 @@ def epoch_line(config: Config, run, timing: dict[str, float]) -> str:
 
 
 def picture(log, run, data, logits, labels, count: int = 16) -> None:
-    """Write to VisualDL: confusion matrix, the first validation images with the verdict, two histograms of weights."""
+    """Write to VisualDL: curves, confusion matrix, the first validation images with the verdict, histograms of weights."""
     from paddle_cls import metrics, plots
+    from paddle_cls.log import read_rows
     from paddle_cls.optim import trainable
     counts = metrics.confusion(logits, labels, len(data.classes))
-    log.figure(run.step, "val/confusion", plots.confusion_figure(counts, data.classes))
-    log.figure(run.step, "val/samples", plots.samples_figure(
+    log.figure(run.step, "curves", plots.curves_figure([row for row in read_rows(log.file) if "epoch" in row]))
+    log.figure(run.step, "confusion", plots.confusion_figure(counts, data.classes))
+    log.figure(run.step, "samples", plots.samples_figure(
         data.val.images[:count], labels[:count], metrics.probabilities(logits[:count]), data.classes))
     weights = [p for p in trainable(run.model) if len(p.shape) > 1]
     log.histogram(run.step, "weights/first", weights[0].numpy())

@@ -75,10 +75,11 @@ class Log:
             self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
 
     def figure(self, step: int, name: str, figure: "matplotlib.figure.Figure") -> None:
-        """Write a matplotlib figure as an image."""
+        """Write a matplotlib figure to VisualDL, and its newest state to NAME.png in the run folder."""
         from .plots import pixels
         with writing(self.folder):
             self.writer.add_image(name, pixels(figure), step)
+            figure.savefig(self.file.with_name(f"{name}.png"))
 
     def close(self) -> None:
         """Bring everything onto the disk."""
