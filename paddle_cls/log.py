@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,25 @@ class Log:
             self.scalars(step, values)
         self.last = step
 
+    def pictures(self, step: int, images: np.ndarray, logits: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+                 parameters: Sequence) -> None:
+        """Draw an epoch: curves, confusion matrix, the first images with the verdict, and histograms of two weights.
+
+        images: uint8 (K, H, W, 3), the first K of the N that logits (N, C) and labels (N,) belong to. parameters: the
+        network's trainable tensors, of which the first and the last of two or more dimensions are shown.
+        """
+        if not self.active:
+            return
+        from . import metrics, plots
+        shown = len(images)
+        self.figure(step, "curves", plots.curves_figure([row for row in read_rows(self.file) if "epoch" in row]))
+        self.figure(step, "confusion", plots.confusion_figure(metrics.confusion(logits, labels, len(classes)), classes))
+        self.figure(step, "samples", plots.samples_figure(images, labels[:shown], metrics.probabilities(logits[:shown]),
+                                                          classes))
+        weights = [p for p in parameters if len(p.shape) > 1]
+        self.histogram(step, "weights/first", weights[0].numpy())
+        self.histogram(step, "weights/last", weights[-1].numpy())
+
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
         """Write the distribution of some numbers."""
         with writing(self.folder):
@@ -86,6 +105,14 @@ class Log:
         if self.active:
             with writing(self.folder):
                 self.writer.close()
+
+
+def epoch_line(epochs: int, figures: Mapping, best: Mapping, timing: Mapping) -> str:
+    """Return the summary line of an epoch; timing: of `Progress.timing`."""
+    f = figures
+    return (f"epoch {f['epoch']}/{epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
+            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
+            f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  {timing['seconds']:.0f} s")
 
 
 class Progress:

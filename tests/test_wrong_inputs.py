@@ -85,7 +85,6 @@ def test_flags(refused, flags, message):
     refused(train, message, *NEW, *flags.split())
 
 
-@pytest.mark.xfail(strict=True, reason="train.check_folder makes the folder before the rest is known good")
 def test_a_refused_run_leaves_no_folder(refused):
     refused(train, "depth=33", *NEW, "--depth", "33", "--output-dir", "another")
 
@@ -183,8 +182,7 @@ def test_resume(refused, here, flags, change, message):
 
 
 @pytest.mark.parametrize("limit, where", [
-    pytest.param(0, "new", marks=pytest.mark.xfail(strict=True, reason="train.check_folder leaves an empty .writable")),
-    (300, "new"), (20_000, "new/best")])
+    (0, "new"), (300, "new"), (20_000, "new/best")])
 def test_a_full_disk(call_in_memory, here, limit, where):
     """A limit to the size of a file stands for the full disk: at the first byte, in the settings, in the checkpoint."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
