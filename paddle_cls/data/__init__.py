@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, unknown
-from . import cifar, shapes
+from . import cifar
 from .reader import Split, Transform
 from .transforms import CIFAR10, Normalization, eval_transform, random_crop_flip
 
@@ -28,6 +28,7 @@ def _cifar10(root: Path | None) -> Data:
 
 
 def _shapes(root: Path | None) -> Data:
+    from . import shapes                           # here, so that python -m paddle_cls.data.shapes finds it not loaded
     if root is not None:
         raise UserError("--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir")
     return Data(shapes.generate("train"), shapes.generate("val"), shapes.CLASSES, shapes.SIZE, CIFAR10)
