@@ -72,7 +72,7 @@ def load(config: Config, world: runtime.World):
     from paddle_cls.data import load_data
     if world.rank > 0:
         world.wait()
-    data = load_data(config.dataset, config.data_dir)
+    data = load_data(config.dataset, config.data_dir, config.image_size)
     if world.rank == 0:
         world.wait()
     return data
@@ -82,11 +82,12 @@ def build(config: Config, data):
     """Return (the network, the arguments it was built with)."""
     taken = models.model_arguments(config.model)
     arguments = {}
-    if config.depth is not None:
-        arguments["depth"] = config.depth
+    for name in ("depth", "init"):
+        if getattr(config, name) is not None:
+            arguments[name] = getattr(config, name)
     if "image_size" in taken:
         arguments["image_size"] = config.image_size or data.image_size
-    return models.build_model(config.model, len(data.classes), **arguments), arguments
+    return models.build_model(config.model, data.outputs, **arguments), arguments
 
 
 def evaluate(config: Config) -> int:
@@ -96,7 +97,7 @@ def evaluate(config: Config) -> int:
     from paddle_cls.predictor import Predictor
     path = checkpoint.find(config.checkpoint or config.output_dir)
     predictor = Predictor.from_checkpoint(path, device=config.device)
-    data = load_data(config.dataset, config.data_dir)
+    data = load_data(config.dataset, config.data_dir, config.image_size)
     if list(data.classes) != predictor.classes:
         raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
                         f"{list(data.classes)}")
@@ -129,7 +130,7 @@ def train(config: Config, world: runtime.World) -> int:
     model, arguments = build(config, data)
     optimizer = optim.build_optimizer(
         config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
-        decay_norm_bias=config.decay_norm_bias, clip_norm=config.clip_norm)
+        decay_norm_bias=config.decay_norm_bias, clip_norm=config.clip_norm, lr_scale=config.lr_scale)
     schedule = optim.build_schedule(
         config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
@@ -137,7 +138,7 @@ def train(config: Config, world: runtime.World) -> int:
 
     run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about={
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
-        "classes": data.classes, "image_size": config.image_size or data.image_size,
+        "classes": data.classes, "outputs": data.outputs, "image_size": config.image_size or data.image_size,
         "normalization": dataclasses.asdict(data.normalization)})
     resumed = config.resume and run.resume()
     main_process = world.rank == 0

@@ -38,7 +38,8 @@ class Predictor:
         path = checkpoint.find(None if place is None else Path(place))
         info = checkpoint.read_info(path)
         try:
-            model = build_model(info["model"]["name"], len(info["classes"]), **info["model"]["arguments"])
+            outputs = info.get("outputs", len(info["classes"]))
+            model = build_model(info["model"]["name"], outputs, **info["model"]["arguments"])
             normalization = Normalization(**info["normalization"])
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
@@ -63,7 +64,7 @@ class Predictor:
 
         Files are decoded by several threads while the network computes.
         """
-        for batch in _in_batches(_decoded(paths, batch_size), batch_size):
+        for batch in _in_batches(_decoded(paths, batch_size, self.image_size), batch_size):
             good = [image for _, image in batch if not isinstance(image, UserError)]
             answers = iter(self(good, batch_size=batch_size) if good else ())
             for path, image in batch:
@@ -75,17 +76,17 @@ class Predictor:
         out = []
         with runtime.evaluating(self.model):
             for start in range(0, len(images), batch_size):
-                part = [image if isinstance(image, np.ndarray) else decode(image)
+                part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
                         for image in images[start:start + batch_size]]
                 batch = eval_transform(part, self.image_size, self.normalization)
                 out.append(function(paddle.to_tensor(batch)).numpy())
         return np.concatenate(out)
 
 
-def _decoded(paths: Iterable[Path], ahead: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
     def attempt(path: Path) -> np.ndarray | UserError:
         try:
-            return decode(path)
+            return decode(path, size)
         except UserError as error:
             return error
 
