@@ -72,7 +72,8 @@ def load(config: Config, world: runtime.World):
     from paddle_cls.data import load_data
     if world.rank > 0:
         world.wait()
-    data = load_data(config.dataset, config.data_dir, config.image_size)
+    data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split,
+                     holdout=config.holdout)
     if world.rank == 0:
         world.wait()
     return data
@@ -93,16 +94,16 @@ def build(config: Config, data):
 def evaluate(config: Config) -> int:
     """Print the figures of a checkpoint on the validation split, as one JSON line."""
     from paddle_cls import checkpoint, metrics
-    from paddle_cls.data import load_data
     from paddle_cls.predictor import Predictor
     path = checkpoint.find(config.checkpoint or config.output_dir)
     predictor = Predictor.from_checkpoint(path, device=config.device)
-    data = load_data(config.dataset, config.data_dir, config.image_size)
+    data = load(config, runtime.World())
     if list(data.classes) != predictor.classes:
         raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
                         f"{list(data.classes)}")
     logits = predictor.logits(data.val.images, batch_size=config.eval_batch_size)
-    print(json.dumps({"checkpoint": str(path), **metrics.classification(logits, data.val.labels)}))
+    figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold)
+    print(json.dumps({"checkpoint": str(path), **figures}))
     return 0
 
 
@@ -115,7 +116,7 @@ def train(config: Config, world: runtime.World) -> int:
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
 
-    from paddle_cls import engine, metrics, optim
+    from paddle_cls import binary, engine, metrics, optim, plots
     from paddle_cls.data import transforms
     from paddle_cls.data.reader import batches, num_batches, prefetch
     from paddle_cls.log import Log, Progress
@@ -147,6 +148,10 @@ def train(config: Config, world: runtime.World) -> int:
     log = Log(config.output_dir, run.step, active=main_process)
     network = world.parallel(model)
 
+    def predict(split):
+        parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
+        return run.predict(prefetch(parts)())
+
     while run.step < stop:
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
         first = run.epoch * per_epoch
@@ -167,15 +172,18 @@ def train(config: Config, world: runtime.World) -> int:
                 bar.close(f"stopped by a signal after step {run.step}; {config.output_dir}/last is saved, continue with "
                           f"--resume --output-dir {config.output_dir}")
                 return 130 if interrupted else 143
-        val = batches(data.val, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
-        logits, labels = run.predict(prefetch(val)())
+        logits, labels = predict(data.val)
+        threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
         figures = {"epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
-                   **metrics.classification(logits, labels, "val/")}
+                   **metrics.classification(logits, labels, "val/", threshold=threshold)}
         timing = bar.timing(run.totals)
         run.end_epoch(figures, whole=run.step == first + per_epoch)
         log.scalars(run.step, {**figures, **timing})
-        if main_process:
-            picture(log, run, data, logits, labels)
+        if main_process and log.figures_due(last=run.step >= stop):
+            for name, figure in plots.evaluation(data.val.images, labels, logits, data.classes, threshold).items():
+                log.figure(run.step, f"val/{name}", figure)
+            for name, weight in models.first_and_last_weights(model).items():
+                log.histogram(run.step, f"weights/{name}", weight)
         bar.close(epoch_line(config, run, timing))
     log.close()
     if main_process:
@@ -200,23 +208,11 @@ def introduce(config: Config, run, data, resumed: bool) -> None:
 def epoch_line(config: Config, run, timing: dict[str, float]) -> str:
     """Return the summary line of an epoch."""
     f = run.figures
+    auc = f" auc {f['val/auc']:.4f}" if "val/auc" in f else ""
     return (f"epoch {f['epoch']}/{config.epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
-            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f} (best {run.best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
+            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {run.best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
             f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  "
             f"{timing['seconds']:.0f} s")
-
-
-def picture(log, run, data, logits, labels, count: int = 16) -> None:
-    """Write to VisualDL: confusion matrix, the first validation images with the verdict, two histograms of weights."""
-    from paddle_cls import metrics, plots
-    from paddle_cls.optim import trainable
-    counts = metrics.confusion(logits, labels, len(data.classes))
-    log.figure(run.step, "val/confusion", plots.confusion_figure(counts, data.classes))
-    log.figure(run.step, "val/samples", plots.samples_figure(
-        data.val.images[:count], labels[:count], metrics.probabilities(logits[:count]), data.classes))
-    weights = [p for p in trainable(run.model) if len(p.shape) > 1]
-    log.histogram(run.step, "weights/first", weights[0].numpy())
-    log.histogram(run.step, "weights/last", weights[-1].numpy())
 
 
 if __name__ == "__main__":

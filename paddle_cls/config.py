@@ -28,6 +28,9 @@ class Config:
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
     dataset: str = option("cifar10", "cifar10, ichallenge_pm, or shapes (drawn by the package, no download)")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download)")
+    val_split: str | None = option(None, "validate on a part of the training images instead: a share such as 0.2, or one of k "
+                                         "parts such as 2/5 (k-fold)")
+    holdout: float = option(0.0, "share of the training images kept apart to choose the threshold of a yes", low=0, high=0.9)
     image_size: int | None = option(None, "pixels a side (default: the data set's own)", low=1, high=4096)
     output_dir: Path | None = option(None, "run folder (default: output/<dataset>_<model>)")
     epochs: int = option(10, "full passes over the training split", low=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from .engine import Totals
@@ -15,6 +16,7 @@ from .files import write_text, writing
 if TYPE_CHECKING:
     import matplotlib.figure
 
+FIGURE_SECONDS = 30                                # between two times that figures are drawn
 QUIET_SECONDS = 10                                 # between two progress lines where there is no terminal
 
 
@@ -38,7 +40,7 @@ class Log:
 
         active: False makes a log that does nothing, for all processes but the first.
         """
-        self.active, self.last = active, step
+        self.active, self.last, self.drawn = active, step, float("-inf")
         if not active:
             return
         from visualdl import LogWriter
@@ -73,10 +75,21 @@ class Log:
             self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
 
     def figure(self, step: int, name: str, figure: "matplotlib.figure.Figure") -> None:
-        """Write a matplotlib figure as an image."""
+        """Write a matplotlib figure as an image to VisualDL, and to figures/ in the run folder, over the one before."""
         from .plots import pixels
-        with writing(self.folder):
-            self.writer.add_image(name, pixels(figure), step)
+        image = pixels(figure)
+        path = self.file.parent / "figures" / f"{name.replace('/', '_')}.png"
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(image).save(path)
+            self.writer.add_image(name, image, step)
+
+    def figures_due(self, *, last: bool) -> bool:
+        """Return whether figures, which take a second to draw, should be written: at the end, and twice a minute at most."""
+        due = last or time.monotonic() - self.drawn > FIGURE_SECONDS
+        if due:
+            self.drawn = time.monotonic()
+        return due
 
     def close(self) -> None:
         """Bring everything onto the disk."""

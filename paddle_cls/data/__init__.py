@@ -1,7 +1,7 @@
 """The data sets, by the names that `--dataset` takes. Nothing here loads Paddle."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import UserError, unknown
 from . import cifar, ichallenge_pm, shapes
 from .reader import Split, Transform
+from .splits import hold_out
 from .transforms import CIFAR10, HALF, Normalization, eval_transform, random_crop_flip, random_fundus
 
 
@@ -68,17 +69,29 @@ def check_name(name: str) -> None:
         raise UserError(unknown("data set", name, DATASETS))
 
 
-def load_data(name: str, root: Path | None = None, image_size: int | None = None) -> Data:
+def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
+              holdout: float = 0.0) -> Data:
     """Return data set `name`, whole and checked.
 
     root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
-    large photographs are shrunk as they are read. Raises UserError for an unknown name and for files that are missing or
-    broken.
+    large photographs are shrunk as they are read. val_split: validate on a part of the training split instead: a share, or
+    "2/5", the second of five parts. holdout: share of the training split kept apart as `holdout`.
+    Raises UserError for an unknown name and for files that are missing or broken.
     """
     check_name(name)
     if root is not None and not Path(root).is_dir():
         raise UserError(f"--data-dir {root}: no such folder")
-    return DATASETS[name](root, image_size)
+    data = DATASETS[name](root, image_size)
+    if val_split is not None:
+        rest, part = hold_out(data.train, val_split, "--val-split")
+        data = replace(data, train=rest, val=part)
+    if holdout:
+        if not data.sigmoid:
+            raise UserError(f"--holdout: data set {name!r} has {len(data.classes)} classes, and only a yes has a threshold; "
+                            f"leave out --holdout")
+        rest, part = hold_out(data.train, str(holdout), "--holdout")
+        data = replace(data, train=rest, holdout=part)
+    return data
 
 
 def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -55,3 +57,9 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
 def count_parameters(model: "nn.Layer") -> int:
     """Return how many numbers the optimizer trains (BN's running statistics are not among them)."""
     return sum(int(p.size) for p in model.parameters() if not p.stop_gradient)
+
+
+def first_and_last_weights(model: "nn.Layer") -> dict[str, np.ndarray]:
+    """Return {"first", "last"}: the weights, without biases, of the layers next to the input and to the output."""
+    weights = [p for p in model.parameters() if not p.stop_gradient and len(p.shape) > 1]
+    return {"first": weights[0].numpy(), "last": weights[-1].numpy()}

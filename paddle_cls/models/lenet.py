@@ -11,7 +11,7 @@ INITS = ("tutorial", "zero_mean")
 
 
 class LeNet(nn.Layer):
-    """LeNet of the iChallenge-PM tutorial, after LeCun et al. 1998 ("Gradient-based learning applied to document recognition").
+    """LeNet of the iChallenge-PM tutorial, after LeCun et al. 1998 (Proceedings of the IEEE 86, 2278).
 
     Input float32 (N, 3, 224, 224); output logits float32 (N, num_classes).
     init: "tutorial" leaves Paddle's initialization, with which it does not learn at this size. "zero_mean" keeps the layers
