@@ -101,7 +101,7 @@ def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.nda
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(1.6 * columns, 2.1 * rows), layout="constrained")
     guesses = probabilities.argmax(axis=1)
     for axes, image, label, guess, row in zip(figure.subplots(rows, columns, squeeze=False).flat, images, labels, guesses,
                                               probabilities, strict=False):

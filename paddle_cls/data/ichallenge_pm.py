@@ -63,7 +63,9 @@ def load(root: Path | None, size: int = SIZE) -> tuple[Split, Split]:
     root = Path(root)
     table = next((root / name for name in TABLES if (root / name).exists()), root / TABLES[0])
     train, val = _train_files(_unnested(root / TRAIN)), _val_files(_unnested(root / VAL), table)
-    both = _checked(train[0] + val[0], train[1] + val[1], train[2] + val[2], size)
+    alone = [f"{paths[0].parent}: all {len(labels)} photographs have label {labels[0]}; both labels are needed"
+             for paths, labels, problems in (train, val) if not problems and len(set(labels)) == 1]
+    both = _checked(train[0] + val[0], train[1] + val[1], train[2] + val[2] + alone, size)
     count = len(train[0])
     return Split(both.images[:count], both.labels[:count]), Split(both.images[count:], both.labels[count:])
 

@@ -22,7 +22,10 @@ def read_labels(table: Path, images: Iterable[str]) -> tuple[dict[str, int], lis
         rows = _rows(table)
     except UserError as error:
         return {}, [str(error)]
-    lines = [(number, row) for number, row in enumerate(rows, 1) if any(row)]
+    for row in rows:
+        while row and not row[-1]:                 # separators at the line's end
+            row.pop()
+    lines = [(number, row) for number, row in enumerate(rows, 1) if row]
     if not lines:
         return {}, [f"{table}: the table is empty"]
     first, header = lines.pop(0)
@@ -35,9 +38,6 @@ def read_labels(table: Path, images: Iterable[str]) -> tuple[dict[str, int], lis
     if not lines:
         return {}, [f"{table}: the table is empty: it has a header and no rows"]
     width = len(header)
-    for _, row in lines:
-        while len(row) > width and not row[-1]:    # separators at the line's end
-            row.pop()
     if all(len(row) == width + 1 for _, row in lines):           # an index column without a name
         columns.insert(0, "")
         width += 1
@@ -80,7 +80,7 @@ def _check(table: Path, lines: list, images: Iterable[str], width: int, name_at:
 
 
 def _rows(table: Path) -> list[list[str]]:
-    """Return the stripped cells of all rows, with as many cells as each row has."""
+    """Return the cells of all rows without the spaces around them; a short row is filled up with empty ones."""
     import pandas
     try:
         content = Path(table).read_bytes()
@@ -111,5 +111,4 @@ def _rows(table: Path) -> list[list[str]]:
                                 keep_default_na=False, skip_blank_lines=False, index_col=False)
     except ValueError as error:                    # ParserError, EmptyDataError
         raise UserError(f"{table}: not a table ({error})") from None
-    # cells that a short line lacks are NaN
-    return [[cell.strip() for cell in row if isinstance(cell, str)] for row in frame.itertuples(index=False)]
+    return [[cell.strip() for cell in row] for row in frame.fillna("").itertuples(index=False)]

@@ -1,5 +1,6 @@
 """Large photographs, decoded and shrunk once: in parallel, with a cache on the disk that notices changed files."""
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -79,7 +80,7 @@ def _read(cache: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(cache, allow_pickle=False) as kept:
             return dict(zip(kept["keys"].tolist(), kept["images"], strict=True))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         print(f"{cache}: not readable, decoding the photographs again", file=sys.stderr)
@@ -94,6 +95,7 @@ def _write(cache: Path, keys: Sequence[str], images: np.ndarray) -> None:
             np.savez(file, keys=np.array(keys), images=images)
         os.replace(part, cache)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         print(f"{cache}: cannot be written ({error.strerror}); the photographs are decoded again at the next start",
               file=sys.stderr)

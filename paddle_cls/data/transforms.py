@@ -38,7 +38,7 @@ def decode(source: Path | str, size: int | None = None) -> np.ndarray:
     """Return the picture in a file as a person sees it, uint8 (H, W, 3) RGB.
 
     size: pixels a side that will be needed. A much larger JPEG is then shrunk while it is decoded, to no less than twice
-    that, in a third of the time; `resize` makes of it what it makes of the whole within 3 levels of 255.
+    that, in less than half the time; what `resize` makes of a fundus differs by 3 levels of 255 at most, in the mean by 0.25.
 
     Turned as its EXIF says; grey and palette become RGB; transparency lies on white; 16 bits are scaled to 8; of an
     animation the first frame. Raises UserError for a file that is missing, empty, broken, or no picture, and, before
