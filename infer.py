@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     """Classify and print; return the exit status."""
     config, _ = parse(InferConfig, argv, program=PROGRAM, description=__doc__)
     paths = find_images(config.image)
-    runtime.prepare(config.device)
+    runtime.prepare()
     from tqdm import tqdm
 
     from paddle_cls.predictor import Predictor

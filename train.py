@@ -27,11 +27,21 @@ def main(argv: list[str]) -> int:
     count, reason = runtime.choose_processes(config.nproc, config.device, config.batch_size)
     if world.size == 1 and count > 1 and not config.eval_only:
         print(f"{count} processes: {reason}", flush=True)
-        runtime.prepare(config.device, count)
+        runtime.prepare()
         return processes.run([sys.executable, *sys.argv], count,
                              remedy=f"Continue with --resume --output-dir {config.output_dir}")
-    runtime.prepare(config.device, world.size)
-    return evaluate(config) if config.eval_only else train(config, world)
+    runtime.prepare()
+    if config.eval_only:
+        return evaluate(config)
+    try:
+        return train(config, world)
+    except ArithmeticError as error:               # a loss or a weight that is not finite
+        if world.rank == 0:
+            last = config.output_dir / "last"
+            kept = f"{last} is the last good checkpoint" if last.with_name("last.json").exists() else "no checkpoint yet"
+            print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
+                  file=sys.stderr, flush=True)
+        return 1
 
 
 def settings(argv: list[str]) -> Config:
@@ -109,10 +119,10 @@ def evaluate(config: Config) -> int:
 
 def train(config: Config, world: runtime.World) -> int:
     """Train in this process, one of `world`; return the exit status."""
-    asked = dict.fromkeys(processes.STOPPING, False)
-    for number in asked:
-        signal.signal(number, lambda got, _: asked.update({got: True}))
     device = runtime.set_device(config.device)
+    asked = dict.fromkeys(processes.STOPPING, False)
+    for number in asked:                           # after Paddle is loaded, which sets handlers of its own
+        signal.signal(number, lambda got, _: asked.update({got: True}))
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
 
@@ -129,9 +139,10 @@ def train(config: Config, world: runtime.World) -> int:
 
     runtime.seed_step(config.seed, 0)
     model, arguments = build(config, data)
+    speed = accelerate(model, device, config.onednn)
     optimizer = optim.build_optimizer(
         config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
-        decay_norm_bias=config.decay_norm_bias, clip_norm=config.clip_norm, lr_scale=config.lr_scale)
+        decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
     schedule = optim.build_schedule(
         config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
@@ -144,7 +155,7 @@ def train(config: Config, world: runtime.World) -> int:
     resumed = config.resume and run.resume()
     main_process = world.rank == 0
     if main_process:
-        introduce(config, run, data, resumed)
+        introduce(config, run, data, resumed, speed)
     log = Log(config.output_dir, run.step, active=main_process)
     network = world.parallel(model)
 
@@ -159,7 +170,7 @@ def train(config: Config, world: runtime.World) -> int:
                          start=run.step - first, stop=stop - first, rank=world.rank, world=world.size)
         for step in engine.train_one_epoch(
                 network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                label_smoothing=config.label_smoothing, accumulate=config.accumulate, ema=run.ema, world=world,
+                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm, ema=run.ema, world=world,
                 cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
                 flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
             run.step = step
@@ -192,7 +203,18 @@ def train(config: Config, world: runtime.World) -> int:
     return 0
 
 
-def introduce(config: Config, run, data, resumed: bool) -> None:
+def accelerate(model, device: str, wanted: str) -> str:
+    """Let compiled operators compute a model that trains on a CPU; return a line that says what computes, and why."""
+    if device == "gpu":
+        return "computing on the GPU"
+    if wanted == "off":
+        return "computing by Paddle's own CPU operators (--onednn off)"
+    from paddle_cls import ops
+    usable, reason = ops.available()
+    return f"computing by {ops.accelerate(model)}" if usable else f"computing by Paddle's own CPU operators: {reason}"
+
+
+def introduce(config: Config, run, data, resumed: bool, speed: str) -> None:
     """Write the settings into the run folder and show what is about to be trained."""
     text = to_yaml(config)
     with writing(config.output_dir):
@@ -200,6 +222,7 @@ def introduce(config: Config, run, data, resumed: bool) -> None:
     print(text, end="")
     print(f"{models.count_parameters(run.model):,} parameters; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
+    print(speed)
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
     sys.stdout.flush()

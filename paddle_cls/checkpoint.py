@@ -99,16 +99,20 @@ def check_file(path: Path, info: Mapping, suffix: str) -> Path:
 
 def read_weights(file: Path) -> dict[str, np.ndarray]:
     """Return {name: array} of a .pdparams file, without running code in it. Raises UserError."""
-    state = safe_pickle.load(file)
-    if not isinstance(state, dict):
-        raise UserError(f"{file}: holds a {type(state).__name__}, not a dictionary of weights")
-    state.pop(_NAMES_KEY, None)
-    # Paddle keeps a single tensor as (name, array)
-    state = {name: value[1] if isinstance(value, tuple) and len(value) == 2 else value for name, value in state.items()}
+    state = _read_state(file)
     for name, value in state.items():
         if not isinstance(value, np.ndarray):
             raise UserError(f"{file}: {name!r} is a {type(value).__name__}, not an array")
     return state
+
+
+def _read_state(file: Path) -> dict:
+    state = safe_pickle.load(file)
+    if not isinstance(state, dict):
+        raise UserError(f"{file}: holds a {type(state).__name__}, not a dictionary of arrays")
+    state.pop(_NAMES_KEY, None)
+    # Paddle keeps some tensors as (name, array)
+    return {name: value[1] if isinstance(value, tuple) and len(value) == 2 else value for name, value in state.items()}
 
 
 def load_weights(model: nn.Layer, weights: Mapping[str, np.ndarray], source: object) -> None:
@@ -132,11 +136,19 @@ def load(path: Path, model: nn.Layer, info: Mapping) -> None:
 
 def read_optimizer(path: Path, info: Mapping) -> dict:
     """Return the content of `path`.pdopt. info: from `read_info`. Raises UserError."""
-    file = check_file(path, info, ".pdopt")
-    state = safe_pickle.load(file)
-    if not isinstance(state, dict):
-        raise UserError(f"{file}: holds a {type(state).__name__}, not an optimizer's state")
-    return state
+    return _read_state(check_file(path, info, ".pdopt"))
+
+
+def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.Layer, info: Mapping) -> dict:
+    """Load `path`.pdopt into `optimizer`; return what else is in it (keys that start with "paddle_cls."). Raises UserError."""
+    state = read_optimizer(path, info)
+    extra = {key: state.pop(key) for key in list(state) if key.startswith("paddle_cls.")}
+    names = tuple(f"{p.name}_" for p in model.parameters())
+    foreign = sorted(key for key in state if not key.startswith(names))     # Paddle would pass them over without a word
+    if foreign:
+        raise UserError(f"{path}.pdopt: state of other parameters than this model's: {foreign[:3]}")
+    optimizer.set_state_dict(state)
+    return extra
 
 
 def find(place: Path | None, root: Path = Path("output")) -> Path:

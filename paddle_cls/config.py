@@ -57,6 +57,8 @@ class Config:
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
     nproc: int | None = option(None, "processes on this machine; auto: one per physical core on a CPU, one on a GPU",
                                low=1)
+    onednn: str = option("auto", "operators for CPU training, compiled on first use; off: Paddle's own",
+                         choices=("auto", "off"))
     seed: int = option(0, "of weights, order, augmentation and dropout", low=0, high=2**31 - 1)
     log_every: int = option(20, "steps between two fetches of the loss", low=1)
     save_minutes: float = option(10.0, "minutes between two checkpoints inside an epoch", low=0)
@@ -67,8 +69,8 @@ class Config:
 
 NOT_SAVED = ("resume", "eval_only", "checkpoint")
 # What a resumed run may change; anything else would make it another run.
-MAY_CHANGE = {"data_dir", "output_dir", "epochs", "max_steps", "lr", "device", "nproc", "log_every", "save_minutes",
-              "eval_batch_size", *NOT_SAVED}
+MAY_CHANGE = {"data_dir", "output_dir", "epochs", "max_steps", "lr", "device", "nproc", "onednn", "log_every",
+              "save_minutes", "eval_batch_size", *NOT_SAVED}
 
 
 @dataclasses.dataclass(frozen=True)

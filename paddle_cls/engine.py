@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .data.reader import Batch
-from .optim import EMA, Schedule
+from .optim import EMA, Schedule, trainable
 from .runtime import World, evaluating, seed_step
 
 
@@ -63,13 +63,14 @@ def _correct(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
 
 def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle.optimizer.Optimizer,
                     schedule: Schedule, *, step: int, totals: Totals, seed: int, label_smoothing: float = 0.0,
-                    accumulate: int = 1, ema: EMA | None = None, world: World | None = None,
+                    accumulate: int = 1, clip_norm: float | None = None, ema: EMA | None = None, world: World | None = None,
                     cast: Callable = contextlib.nullcontext, scaler=None, fetch_every: int = 1,
                     flags: Callable[[], Sequence[float]] = tuple) -> Iterator[int]:
     """Train on each batch and yield the number of optimizer steps done whenever `totals` is up to date.
 
     step: steps done before. totals: sums of the epoch so far, added to here. schedule: step -> learning rate.
     accumulate: a batch goes through the network in so many parts; the gradient is that of the whole batch either way.
+    clip_norm: largest L2 norm of all gradients together. scaler: a loss scaler for float16.
     fetch_every: steps between two looks at the loss, each of which waits for the device.
     flags: numbers of this process that are summed over the processes into totals.flags, for a common decision.
     Raises NotFinite, naming the step, when a loss is not finite. In several processes `batches` holds this process's
@@ -85,11 +86,7 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
         seed_step(seed, step, world.rank)
         optimizer.set_lr(schedule(step))
         pending.append(_backward(model, batch, label_smoothing, accumulate, world, cast, scaler))
-        if scaler:
-            scaler.step(optimizer)
-            scaler.update()
-        else:
-            optimizer.step()
+        _update(model, optimizer, clip_norm, scaler)
         optimizer.clear_grad()
         if ema:
             ema.update(model, step)
@@ -102,6 +99,18 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
     if pending:
         _fetch(pending, totals, waited, step, world, flags())
         yield step
+
+
+def _update(network: nn.Layer, optimizer: paddle.optimizer.Optimizer, clip_norm: float | None, scaler) -> None:
+    if scaler and clip_norm:
+        scaler.unscale_(optimizer)
+    if clip_norm:                                  # an optimizer's own grad_clip would take each of its groups by itself
+        nn.utils.clip_grad_norm_(trainable(network), clip_norm)
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
 
 
 def _backward(model: nn.Layer, batch: Batch, label_smoothing: float, accumulate: int, world: World, cast: Callable,

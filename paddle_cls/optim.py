@@ -11,12 +11,12 @@ from .errors import UserError, unknown
 Schedule = Callable[[int], float]                  # optimizer step, from 0 -> learning rate
 
 
-def constant(peak: float, total: int, warmup: int) -> Schedule:
+def constant(peak: float, warmup: int) -> Schedule:
     """Return the schedule that stays at `peak` after a linear rise of `warmup` steps."""
     return lambda step: peak * _rise(step, warmup)
 
 
-def step_decay(peak: float, total: int, warmup: int, *, every: int, gamma: float) -> Schedule:
+def step_decay(peak: float, warmup: int, *, every: int, gamma: float) -> Schedule:
     """Return the schedule that is multiplied by `gamma` every `every` steps, counted from the start of training."""
     return lambda step: peak * _rise(step, warmup) * gamma ** (step // every)
 
@@ -54,9 +54,14 @@ def build_schedule(name: str, peak: float, *, total: int, warmup: int = 0, every
     total, warmup, every: optimizer steps of the whole training, of the rise, and between two drops of "step".
     """
     if name == "step":
-        return step_decay(peak, total, warmup, every=every, gamma=gamma)
-    known = {"constant": constant, "cosine": cosine, "onecycle": onecycle}
-    return known[name](peak, total, warmup)
+        return step_decay(peak, warmup, every=every, gamma=gamma)
+    if name == "constant":
+        return constant(peak, warmup)
+    if name == "cosine":
+        return cosine(peak, total, warmup)
+    if name == "onecycle":
+        return onecycle(peak, total, warmup)
+    raise UserError(unknown("schedule", name, ("constant", "step", "cosine", "onecycle")))
 
 
 def decayed(model: nn.Layer, decay_norm_bias: bool) -> list[bool]:
@@ -86,28 +91,27 @@ def trainable(model: nn.Layer) -> list[paddle.Tensor]:
 
 
 def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight_decay: float = 0.0,
-                    decay_norm_bias: bool = True, clip_norm: float | None = None,
+                    decay_norm_bias: bool = True,
                     lr_scale: Mapping[str, float] | None = None) -> paddle.optimizer.Optimizer:
     """Return optimizer `name` (adam, adamw, momentum, nesterov) over the trainable parameters of `model`.
 
     The learning rate is set at each step (see `build_schedule`). weight_decay: an L2 term in the gradient; adamw takes it
     off the weight instead (Loshchilov and Hutter 2017). decay_norm_bias=False spares one-dimensional parameters.
-    clip_norm: largest global L2 norm of the gradient. lr_scale: factors of the learning rate for layers, by their name.
+    lr_scale: factors of the learning rate for layers, by their name.
     Raises UserError for an unknown name of an optimizer or a layer.
     """
     kinds = list(zip(decayed(model, decay_norm_bias), scales(model, lr_scale or {}), strict=True))
     groups = [{"params": [p for p, own in zip(trainable(model), kinds, strict=True) if own == kind],
                "weight_decay": weight_decay if kind[0] else 0.0, "learning_rate": kind[1]}
               for kind in sorted(set(kinds), reverse=True)]
-    clip = nn.ClipGradByGlobalNorm(clip_norm) if clip_norm else None
-    common = {"learning_rate": 0.0, "parameters": groups, "grad_clip": clip}
+    common = {"learning_rate": 0.0, "parameters": groups}
     if name == "adam":
         return paddle.optimizer.Adam(**common)
     if name == "adamw":
         return paddle.optimizer.AdamW(**common)
     if name in ("momentum", "nesterov"):
         return paddle.optimizer.Momentum(momentum=momentum, use_nesterov=name == "nesterov", **common)
-    raise UserError(f"unknown optimizer {name!r}; known: adam, adamw, momentum, nesterov")
+    raise UserError(unknown("optimizer", name, ("adam", "adamw", "momentum", "nesterov")))
 
 
 class EMA:

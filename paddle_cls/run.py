@@ -17,7 +17,7 @@ from .errors import UserError
 from .optim import EMA, trainable
 from .runtime import World
 
-_RAW, _SCALER = "paddle_cls.weights", "paddle_cls.scaler"   # beside the optimizer's own entries in a .pdopt
+_RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the optimizer's own in a .pdopt
 
 
 class Run:
@@ -51,9 +51,9 @@ class Run:
             return
         state = dict(self.optimizer.state_dict())
         if self.scaler:
-            state[_SCALER] = self.scaler.state_dict()
+            state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:
-            state[_RAW] = [p.numpy() for p in trainable(self.model)]
+            state |= {f"{_RAW}{i}": p.numpy() for i, p in enumerate(trainable(self.model))}
         with self.averaged():
             checkpoint.save(self.folder / name, self.model, state, {
                 **self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
@@ -75,9 +75,10 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
         checkpoint.load(path, self.model, info)
-        state = checkpoint.read_optimizer(path, info)
-        weights, scaler = state.pop(_RAW, None), state.pop(_SCALER, None)
-        if (weights is None) != (self.ema is None) or (scaler is None) != (self.scaler is None):
+        extra = checkpoint.load_optimizer(path, self.optimizer, self.model, info)
+        weights = [value for key, value in extra.items() if key.startswith(_RAW)]
+        scaler = {key.removeprefix(_SCALER): value for key, value in extra.items() if key.startswith(_SCALER)}
+        if bool(weights) != bool(self.ema) or bool(scaler) != bool(self.scaler):
             raise UserError(f"{path}.pdopt: saved with another --ema-decay or --amp than now")
         if self.ema:
             self.ema = EMA(self.model, self.ema.decay)
@@ -85,7 +86,6 @@ class Run:
                 weight.set_value(np.asarray(value))
         if self.scaler:
             self.scaler.load_state_dict(scaler)
-        self.optimizer.set_state_dict(state)
         return True
 
     def save_due(self, minutes: float) -> bool:

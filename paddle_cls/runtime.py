@@ -10,17 +10,13 @@ import numpy as np
 from .errors import UserError
 
 
-def prepare(device: str, processes: int = 1) -> None:
-    """Set what the math libraries read when Paddle is loaded; call it before that.
-
-    On a CPU each process gets its share of the cores. Variables that the user has set stay.
-    """
+def prepare() -> None:
+    """Set what the math libraries read when Paddle is loaded; call it before that. What the user has set stays."""
     os.environ.setdefault("GLOG_minloglevel", "2")
-    warnings.filterwarnings("ignore", message="When training, we now always track")   # Paddle's BN, of no use to a user
-    if device == "cpu" or "OMP_NUM_THREADS" not in os.environ:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow Paddle's CPU training down; processes speed it up
     if _vendor() == "AuthenticAMD":                # Paddle's MKL takes AVX2 on AMD only when told to
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    warnings.filterwarnings("ignore", module=r"(paddle|PIL)\.")                   # of no use to a user
 
 
 def cores() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .errors import UserError
 
-# What NumPy arrays, scalars and Paddle's parameter names need; NumPy 2 renamed core to _core.
+# What NumPy arrays, scalars and Paddle's tensors, kept as tuple(name, array), need; NumPy 2 renamed core to _core.
 ADMITTED = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
@@ -15,6 +15,7 @@ ADMITTED = {
     ("numpy", "dtype"),
     ("_codecs", "encode"),
     ("collections", "OrderedDict"),
+    ("builtins", "tuple"),
 }
 
 

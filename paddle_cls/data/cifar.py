@@ -4,6 +4,7 @@ Readers as in the tutorial, and the whole set as arrays. The files are pickles; 
 in them (see `safe_pickle`).
 """
 
+import gzip
 import os
 import tarfile
 import zlib
@@ -57,7 +58,7 @@ def load(split: str, root: Path | None = None) -> Split:
 
 def _read(root: Path, names: tuple[str, ...]) -> list[tuple[str, bytes]]:
     for folder in (root / FOLDER, root):
-        if (folder / names[0]).exists():
+        if any((folder / name).exists() for name in names):
             try:
                 return [(str(folder / name), (folder / name).read_bytes()) for name in names]
             except OSError as error:
@@ -68,13 +69,21 @@ def _read(root: Path, names: tuple[str, ...]) -> list[tuple[str, bytes]]:
                         f"to download it")
     if not archive.stat().st_size:
         raise UserError(f"{archive}: the file is empty; delete it and download it again")
+    found = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            return [(f"{archive}:{name}", tar.extractfile(f"{FOLDER}/{name}").read()) for name in names]
-    except KeyError as error:
-        raise UserError(f"{archive}: {error.args[0]!s}; it is not CIFAR-10's archive") from None
-    except (tarfile.TarError, OSError, EOFError, zlib.error, AttributeError) as error:
+        with gzip.open(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                name = member.name.removeprefix(f"{FOLDER}/")
+                if name in names and member.isfile():
+                    found[name] = tar.extractfile(member).read()
+            while file.read(1 << 20):              # to the end, where gzip has its checksum
+                pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{archive}: truncated or corrupt ({error}); delete it and download it again") from None
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UserError(f"{archive}: it lacks {FOLDER}/{missing[0]}; it is not CIFAR-10's archive")
+    return [(f"{archive}:{name}", found[name]) for name in names]
 
 
 def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +93,7 @@ def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{name}: {str(error).removeprefix('pickle: ')}") from None
     try:
         data, labels = batch[b"data"], np.asarray(batch[b"labels"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError):
         raise UserError(f"{name}: not a CIFAR-10 batch: it lacks 'data' or 'labels'") from None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise UserError(f"{name}: 'data' is not uint8 (N, 3072)")

@@ -1,5 +1,6 @@
 """One file from the network into a cache folder: resumed where it broke off, checked, renamed when whole."""
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -41,10 +42,10 @@ def download(url: str, path: Path, *, sha256: str | None, tries: int = 3) -> Pat
             raise UserError(f"{url}: the server answers {error.code} {error.reason}; {_remedy(path)}") from None
         except urllib.error.URLError as error:
             reason = str(error.reason)
-        except (ConnectionError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
-        except ValueError as error:
+        except (ValueError, http.client.InvalidURL) as error:
             raise UserError(f"{url}: not a URL ({error})") from None
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            reason = f"{type(error).__name__} {error}".strip()
         except OSError as error:
             raise UserError(f"{error.filename or part}: cannot be written: {error.strerror or error}") from None
     else:

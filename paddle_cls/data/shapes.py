@@ -94,3 +94,12 @@ def write_examples(folder: Path, count: int = 10) -> list[Path]:
     for path, image in zip(paths, split.images, strict=True):
         path.write_bytes(cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
     return paths
+
+
+if __name__ == "__main__":
+    import sys
+
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("python -m paddle_cls.data.shapes FOLDER: write ten of the validation pictures into FOLDER")
+    for written in write_examples(Path(sys.argv[1])):
+        print(written)

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
 
-MAX_PIXELS = 200_000_000                           # an honest photograph has fewer; a decompression bomb has more
+MAX_PIXELS = 178_956_970                           # Pillow's limit; a photograph has fewer, a decompression bomb more
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -50,10 +50,8 @@ def decode(source: Path | str, size: int | None = None) -> np.ndarray:
                 raise UserError(f"{source}: the file is empty")
             file.seek(0)
             with Image.open(file) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise UserError(f"{source}: {width}x{height} pixels are more than the {MAX_PIXELS:,} allowed; "
-                                    f"shrink it first")
+                if image.size[0] * image.size[1] > MAX_PIXELS:
+                    raise Image.DecompressionBombError
                 if size:
                     image.draft(None, (2 * size, 2 * size))
                 return _to_rgb(image)

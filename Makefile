@@ -1,0 +1,31 @@
+# make demo: train on drawn shapes and classify pictures.   make test: the test suite.   make lint: ruff.
+# PADDLE=2.6.2 takes that version instead of the newest; PYTHON=python3.12 another interpreter.
+PYTHON ?= python3
+PADDLE ?=
+VENV ?= .venv$(if $(PADDLE),-$(PADDLE))
+RUN = $(VENV)/bin/python
+# Paddle 2.6 does not work with NumPy 2, and needs setuptools from Python 3.12 on.
+PIN = $(if $(PADDLE),"paddlepaddle==$(PADDLE)" $(if $(filter 2.%,$(PADDLE)),"numpy<2" setuptools))
+
+.PHONY: demo test lint clean
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIN) -e ".[test]"
+	touch $@
+
+demo: $(VENV)/installed
+	rm -rf output/demo
+	$(RUN) train.py --config configs/shapes_resnet20.yaml --output-dir output/demo
+	$(RUN) -m paddle_cls.data.shapes output/demo/pictures
+	$(RUN) infer.py --image output/demo/pictures --checkpoint output/demo --topk 3
+	@echo "The curves: $(VENV)/bin/visualdl --logdir output/demo/vdl, then open the address that it prints."
+
+test: $(VENV)/installed
+	$(RUN) -m pytest -n 4
+
+lint: $(VENV)/installed
+	$(RUN) -m ruff check .
+
+clean:
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache

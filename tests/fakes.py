@@ -1,0 +1,97 @@
+"""Small stand-ins that the tests make themselves: CIFAR-10 batches, a harmful pickle, a checkpoint of an untrained network."""
+
+import io
+import pickle
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from paddle_cls.data import cifar
+
+
+def rgb(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
+    """Return a random picture, uint8 (height, width, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes text and bytes as Python 2 did, which made the published files: both as its one kind of string."""
+
+    def save_string(self, text: str | bytes) -> None:
+        content = text.encode() if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(text)
+
+    dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
+
+
+def python2_pickle(content: object) -> bytes:
+    """Return the pickle that Python 2 with the NumPy of its time would have written."""
+    file = io.BytesIO()
+    _Python2Pickler(file, 2).dump(content)
+    return file.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+
+def batch(number: int, count: int) -> dict:
+    """Return the content of a CIFAR-10 batch file: row i is picture `rgb(100 * number + i)`, its label (number + i) % 10."""
+    rows = [rgb(100 * number + i).transpose(2, 0, 1).reshape(-1) for i in range(count)]   # all red, all green, all blue
+    return {b"batch_label": b"a fake", b"data": np.stack(rows), b"filenames": [b"a.png"] * count,
+            b"labels": [(number + i) % 10 for i in range(count)]}
+
+
+def write_cifar(root: Path, count: int = 4, *, archive: bool = False, **changed: bytes | None) -> Path:
+    """Write data_batch_1 to 5 and test_batch (number 6) of `count` images each below `root`, and return `root`.
+
+    changed: the bytes of a file in the place of its right ones; None leaves it out.
+    """
+    files = {name: python2_pickle(batch(number, count))
+             for number, name in enumerate((*cifar.FILES["train"], *cifar.FILES["test"]), 1)} | changed
+    folder = root / cifar.FOLDER
+    (root if archive else folder).mkdir(parents=True, exist_ok=True)
+    if not archive:
+        for name, content in files.items():
+            if content is not None:
+                (folder / name).write_bytes(content)
+        return root
+    with tarfile.open(root / cifar.ARCHIVE, "w:gz") as tar:
+        for name, content in files.items():
+            if content is not None:
+                entry = tarfile.TarInfo(f"{cifar.FOLDER}/{name}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return root
+
+
+class Harmful:
+    """An object whose pickle, where it is loaded without care, makes the file `sentinel`."""
+
+    def __init__(self, sentinel: Path):
+        self.sentinel = sentinel
+
+    def __reduce__(self):
+        return open, (str(self.sentinel), "w")
+
+
+def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, depth: int = 8, seed: int = 0) -> Path:
+    """Write a run folder as train.py does, with an untrained ResNet for CIFAR-10, and return it."""
+    import paddle
+
+    from paddle_cls import optim
+    from paddle_cls.config import Config, to_yaml
+    from paddle_cls.data import CIFAR10
+    from paddle_cls.models import build_model
+    from paddle_cls.run import Run
+    paddle.seed(seed)
+    model = build_model("resnet", len(classes), depth=depth)
+    rng = np.random.default_rng(seed)
+    for name, buffer in model.named_buffers():     # what training would have left there
+        low = 0.5 if name.endswith("_variance") else -0.5
+        buffer.set_value(rng.uniform(low, low + 1, buffer.shape).astype("float32"))
+    run = Run(folder, model, optim.build_optimizer("adam", model), about={
+        "model": {"name": "resnet", "arguments": {"depth": depth}}, "dataset": "cifar10", "classes": classes,
+        "image_size": 32, "normalization": {"mean": CIFAR10.mean, "std": CIFAR10.std}})
+    run.end_epoch({"epoch": 1, "val/acc1": 0.1}, whole=True)
+    (folder / "config.yaml").write_text(to_yaml(Config(depth=depth, output_dir=folder, nproc=1, device="cpu")))
+    return folder

@@ -1,0 +1,215 @@
+"""train.py as its users start it: whole runs on a tiny CIFAR-10, resumed, interrupted, killed, in several processes."""
+
+import json
+import os
+import pickle
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from paddle_cls import checkpoint
+from paddle_cls.data import cifar
+from paddle_cls.log import read_rows
+
+ROOT = Path(__file__).parent.parent
+BASE = ["--model", "resnet", "--depth", "8", "--dataset", "cifar10", "--batch-size", "16", "--device", "cpu",
+        "--optimizer", "nesterov", "--lr", "0.05", "--schedule", "onecycle", "--warmup-epochs", "0.5", "--weight-decay",
+        "5e-4", "--no-decay-norm-bias", "--label-smoothing", "0.1", "--augment", "crop_flip", "--log-every", "2"]
+EXACT = ("epoch", "lr", "train/loss", "train/acc1", "val/loss", "val/acc1")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """A folder with a CIFAR-10 of 5 x 18 training and 26 test images, each class of one colour."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / cifar.FOLDER).mkdir()
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (10, 3, 1))
+    for name in (*cifar.FILES["train"], *cifar.FILES["test"]):
+        labels = [i % 10 for i in range(26 if name == "test_batch" else 18)]
+        images = np.clip(colours[labels] + rng.integers(-20, 20, (len(labels), 3, 1024)), 0, 255)
+        batch = {b"data": images.reshape(len(labels), 3072).astype(np.uint8), b"labels": labels}
+        (root / cifar.FOLDER / name).write_bytes(pickle.dumps(batch, protocol=2))
+    return root
+
+
+def command(data: Path, folder: Path, *more: object) -> list[str]:
+    return [*BASE, "--data-dir", str(data), "--output-dir", str(folder), *map(str, more)]
+
+
+def run(data: Path, folder: Path, *more: object) -> None:
+    """Train in this process. A resumed run here meets other parameter names than a new process does, so: --nproc 1."""
+    import paddle
+    with paddle.utils.unique_name.guard():
+        assert train.main(command(data, folder, "--nproc", 1, *more)) == 0
+
+
+def start(data: Path, folder: Path, *more: object, **kwargs) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE_TRAINER")}
+    return subprocess.Popen([sys.executable, ROOT / "train.py", *command(data, folder, *more)], env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **kwargs)
+
+
+def outcome(folder: Path) -> list[dict]:
+    """Return the rows of a run without what depends on time."""
+    return [{key: row[key] for key in ("step", *EXACT) if key in row} for row in read_rows(folder / "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    run(tiny, folder / "run", "--epochs", 3)
+    return folder / "run"
+
+
+def test_a_run_leaves_what_the_readme_promises(unbroken):
+    names = {path.name for path in unbroken.iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "vdl", *(f"{n}{s}" for n in ("last", "best")
+                                                              for s in (".pdparams", ".pdopt", ".json"))}
+    rows = outcome(unbroken)
+    assert [row["step"] for row in rows if "epoch" in row] == [6, 12, 18]          # 90 images in batches of 16
+    assert [row["step"] for row in rows if "epoch" not in row] == list(range(2, 19, 2))
+    info = checkpoint.read_info(unbroken / "last")
+    assert (info["epoch"], info["step"]) == (3, 18)
+    assert info["best"]["val/acc1"] == max(row["val/acc1"] for row in rows if "epoch" in row)
+    assert info["figures"] == {key: rows[-1][key] for key in info["figures"] if key in rows[-1]} | {
+        k: info["figures"][k] for k in ("train/error_rate", "val/error_rate")}
+
+
+def test_visualdl_reads_the_log(unbroken):
+    from visualdl import LogReader
+    (file,) = (unbroken / "vdl").glob("*/*.log")
+    reader = LogReader(file_path=str(file))
+    values = {point.id: point.value for point in reader.get_data("scalar", "val/acc1")}
+    assert values == pytest.approx({row["step"]: row["val/acc1"] for row in outcome(unbroken) if "epoch" in row})
+    tags = {tag.partition(".log/")[2].replace("%", "/"): kind for tag, kind in reader.tags().items()}
+    assert {tags[f"{s}/{n}"] for s in ("train", "val") for n in ("loss", "acc1", "error_rate")} == {"scalar"}
+    assert {tags[name] for name in ("lr", "images_per_second", "reader_share")} == {"scalar"}
+    assert {tags[name] for name in ("val/confusion", "val/samples")} == {"image"}
+    assert {tags[name] for name in ("weights/first", "weights/last")} == {"histogram"}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tiny, unbroken, tmp_path):
+    run(tiny, tmp_path / "same", "--epochs", 3)
+    run(tiny, tmp_path / "other", "--epochs", 3, "--seed", 1)
+    assert outcome(tmp_path / "same") == outcome(unbroken)
+    assert outcome(tmp_path / "other") != outcome(unbroken)
+
+
+def test_the_last_line_is_json_and_eval_only_agrees(tiny, unbroken, tmp_path, capsys):
+    run(tiny, tmp_path / "run", "--epochs", 3)
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["final"]["val/acc1"] == outcome(unbroken)[-1]["val/acc1"]
+    train.main(["--eval-only", "--checkpoint", str(tmp_path / "run" / "last"), "--dataset", "cifar10", "--data-dir",
+                str(tiny)])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["acc1"] == last["final"]["val/acc1"]
+    assert figures["loss"] == pytest.approx(last["final"]["val/loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("extra", [(), ("--ema-decay", 0.9, "--optimizer", "adam", "--accumulate", 2, "--clip-norm", 1)])
+def test_a_run_stopped_by_max_steps_resumes_to_the_same_figures(tiny, tmp_path, extra):
+    run(tiny, tmp_path / "whole", "--epochs", 2, *extra)
+    run(tiny, tmp_path / "parts", "--epochs", 2, "--max-steps", 4, *extra)        # in the middle of epoch 1
+    run(tiny, tmp_path / "parts", "--epochs", 2, "--resume", "--max-steps", 12, *extra)
+    rows = [row for row in outcome(tmp_path / "parts") if row["step"] != 4 or "epoch" not in row]
+    assert rows == outcome(tmp_path / "whole")
+
+
+def test_a_vgg_with_dropout_resumes_to_the_same_figures(tiny, tmp_path):
+    more = ["--model", "vgg", "--epochs", 1, "--optimizer", "adam", "--batch-size", 45]
+    def go(folder, *last):
+        arguments = [a for a in command(tiny, folder, *more, *last, "--nproc", 1) if a not in ("--depth", "8")]
+        import paddle
+        with paddle.utils.unique_name.guard():
+            train.main(arguments)
+    go(tmp_path / "whole")
+    go(tmp_path / "parts", "--max-steps", 1)
+    go(tmp_path / "parts", "--resume", "--max-steps", 2)
+    assert outcome(tmp_path / "parts")[-1] == outcome(tmp_path / "whole")[-1]
+
+
+def kill_until_done(data: Path, folder: Path, moments: list[float], *more: object) -> int:
+    """Start and kill -9 after each of `moments` seconds of training, then let it finish; return the number of kills."""
+    kills = 0
+    for moment in moments:
+        process = start(data, folder, *more, *(("--resume",) if folder.exists() else ()))
+        waiting = time.monotonic() + 60
+        while process.poll() is None and not list(folder.glob("vdl/*")) and time.monotonic() < waiting:
+            time.sleep(0.01)
+        time.sleep(moment)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    process = start(data, folder, *more, *(("--resume",) if folder.exists() else ()))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return kills
+
+
+def test_kill_9_and_resume_give_the_figures_of_an_unbroken_run(tiny, unbroken, tmp_path):
+    rng = random.Random(0)
+    moments = [0.0, *(rng.uniform(0.2, 2.5) for _ in range(2))]
+    kills = kill_until_done(tiny, tmp_path / "run", moments, "--epochs", 3, "--nproc", 1, "--save-minutes", 0)
+    assert kills >= 1
+    assert outcome(tmp_path / "run") == outcome(unbroken)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_saves_and_leaves(tiny, tmp_path, number, status, processes):
+    process = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", processes)
+    while not read_rows(tmp_path / "run" / "metrics.jsonl"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    step = int(re.search(r"stopped by a signal after step (\d+);", out)[1])
+    assert checkpoint.read_info(tmp_path / "run" / "last")["step"] == step
+
+
+def test_several_processes_do_what_one_does(tiny, tmp_path):
+    """Without BN's influence (all images of one batch are alike) the sums over processes must be those of one."""
+    more = ["--epochs", 1, "--optimizer", "momentum", "--augment", "none", "--lr", 0, "--max-steps", 6]
+    run(tiny, tmp_path / "one", *more)
+    process = start(tiny, tmp_path / "three", *more, "--nproc", 3)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    one, three = outcome(tmp_path / "one")[-1], outcome(tmp_path / "three")[-1]
+    assert (three["step"], three["lr"]) == (one["step"], one["lr"])
+    assert three["val/acc1"] == pytest.approx(one["val/acc1"], abs=0.2)
+    assert three["val/loss"] == pytest.approx(one["val/loss"], rel=0.2)
+    assert len(re.findall("epoch 1/1 ", out)) == 1                     # only the first process speaks
+
+
+def test_a_killed_worker_ends_all_with_one_message(tiny, tmp_path):
+    process = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", 2)
+    while not read_rows(tmp_path / "run" / "metrics.jsonl"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    children = [int(pid) for pid in
+                Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    os.kill(children[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "process 1 of 2 was ended by SIGKILL; the others are stopped. Continue with --resume --output-dir" in err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path):
+    process = start(tiny, tmp_path / "run", "--epochs", 3, "--nproc", 1, "--lr", 1e30, "--schedule", "step", "--step-epochs", 1,
+                    "--step-gamma", 1, "--warmup-epochs", 0)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(r"train\.py: error: the loss of step \d+ is (nan|inf); .*no checkpoint.*\n", err), err
