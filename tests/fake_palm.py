@@ -39,7 +39,7 @@ def train_in_process(root: Path, output: Path, *flags: str) -> int:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return train.main(["--dataset", "ichallenge_pm", "--data-dir", str(root), "--output-dir", str(output), "--nproc", "1",
-                           "--device", "cpu", *flags])
+                           "--device", "cpu", "--onednn", "off", *flags])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,5 +1,7 @@
 """The eye-disease tutorial's LeNet: sigmoids, and a first linear layer that is 300,000 wide."""
 
+import math
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -15,9 +17,10 @@ class LeNet(nn.Layer):
 
     Input float32 (N, 3, 224, 224); output logits float32 (N, num_classes).
     init: "tutorial" leaves Paddle's initialization, with which it does not learn at this size. "zero_mean" keeps the layers
-    and makes them learn: Xavier with gain 4 for the convolutions (a sigmoid's slope is 1/4 at most), and in each layer that
-    is fed by sigmoids (values around 0.5) a bias of -0.5 times the row sum of its weights, so that its sum is around 0. It
-    needs a small learning rate for `fc1` besides (lr_scale). Raises UserError for another init or image_size.
+    and makes them learn: normal Xavier with gain 4 for the convolutions (a sigmoid's slope is 1/4 at most), and in each
+    layer that is fed by sigmoids (values around 0.5) a bias of -0.5 times the row sum of its weights, so that its sum is
+    around 0. It needs a small learning rate for `fc1` besides (lr_scale).
+    Raises UserError for another init or image_size.
     """
 
     def __init__(self, num_classes: int = 1, image_size: int = SIDE, init: str = "tutorial"):
@@ -38,7 +41,8 @@ class LeNet(nn.Layer):
 
     def _centre(self) -> None:
         for layer in (self.conv1, self.conv2, self.conv3):
-            nn.initializer.XavierNormal(gain=4.0)(layer.weight)
+            ch_out, ch_in, height, width = layer.weight.shape
+            nn.initializer.Normal(0.0, 4 * math.sqrt(2 / ((ch_in + ch_out) * height * width)))(layer.weight)
         for layer, axes in ((self.conv2, [1, 2, 3]), (self.conv3, [1, 2, 3]), (self.fc1, [0]), (self.fc2, [0])):
             layer.bias.set_value(layer.weight.sum(axes) * -0.5)
 
