@@ -8,6 +8,7 @@ import pytest
 from fake_palm import LABELS, picture, text, train_in_process, write_palm
 from PIL import Image
 
+from paddle_cls import binary
 from paddle_cls.data import ichallenge_pm, load_data, photos
 from paddle_cls.data.transforms import decode, random_fundus, resize
 from paddle_cls.errors import UserError
@@ -182,6 +183,7 @@ def test_unreadable_photographs_are_named_before_the_first_step(palm, tmp_path, 
 
 def test_train_evaluate_and_infer(palm, tmp_path, capsys):
     import infer
+    from paddle_cls.predictor import Predictor
     for i in range(16):
         picture(palm / "PALM-Training400" / f"{'PN'[i % 2]}1{i:03d}.jpg", 60 if i % 2 else 190)
     run = tmp_path / "run"
@@ -196,6 +198,10 @@ def test_train_evaluate_and_infer(palm, tmp_path, capsys):
         {k: v for k, v in final.items() if k.startswith("val/")}, rel=1e-4)
 
     threshold = final["val/threshold"]
+    data, predictor = load_data("ichallenge_pm", palm, 32, holdout=0.25), Predictor.from_checkpoint(run / "last")
+    assert (len(data.train), len(data.holdout)) == (16, 4)
+    held = predictor.logits(data.holdout.images)
+    assert threshold == pytest.approx(binary.choose_threshold(held, data.holdout.labels), rel=1e-4)
     photo = str(palm / "PALM-Validation400/V0002.jpg")
     assert infer.main(["--image", photo, "--checkpoint", str(run / "last"), "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)[0]

@@ -30,6 +30,7 @@ def data(tmp_path, monkeypatch) -> Path:
 GOOD = {
     "the tutorial's": text().encode(),
     "BOM and CRLF": text(end="\r\n").encode("utf-8-sig"),
+    "BOM before the name": text([(n, v) for _, n, v, *_ in ROWS], header=("imgName", "Label")).encode("utf-8-sig"),
     "semicolons and decimal commas": text([(i, n, v, "10,5", "99,25") for i, n, v, *_ in ROWS], separator=";").encode(),
     "tabs": text(separator="\t").encode(),
     "spaces": text([(i, f" {n} ", f" {v} ", x, y) for i, n, v, x, y in ROWS], header=[f" {h} " for h in HEADER]).encode(),
