@@ -52,7 +52,7 @@ def make_photos(folder: Path, count: int, source: Path | None) -> float:
         image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
         noise = np.empty((height, width, 3), np.int16)
         cv2.setRNGSeed(number)
-        cv2.randn(noise, 0, 6)
+        cv2.randn(noise, (0, 0, 0), (6, 6, 6))
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
         path = folder / f"{'PHN'[number % 3]}{number:04d}.jpg"
         cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
