@@ -8,6 +8,7 @@ import csv
 import glob
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,10 @@ class Answer(NamedTuple):
 def main(argv: list[str]) -> int:
     """Classify and print; return the exit status."""
     config, _ = parse(InferConfig, argv, program=PROGRAM, description=__doc__)
+    if config.output and config.output.is_dir():
+        raise UserError(f"--output {config.output}: is a folder; name a file in it")
+    if config.output and not config.output.parent.is_dir():
+        raise UserError(f"--output {config.output}: there is no folder {config.output.parent}; make it first")
     paths = find_images(config.image)
     runtime.prepare()
     from tqdm import tqdm
@@ -44,7 +49,8 @@ def main(argv: list[str]) -> int:
         if isinstance(result, UserError):
             failures.append(str(result))
         else:
-            answers.append(Answer(str(path), top(result, predictor.classes, config.topk), predictor.verdict(result)))
+            name = os.fsencode(path).decode("utf-8", "replace")      # a name that is no UTF-8 could not be written
+            answers.append(Answer(name, top(result, predictor.classes, config.topk), predictor.verdict(result)))
     if not answers:
         more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
         raise UserError(failures[0] + more)

@@ -170,8 +170,8 @@ def train(config: Config, world: runtime.World) -> int:
                          start=run.step - first, stop=stop - first, rank=world.rank, world=world.size)
         for step in engine.train_one_epoch(
                 network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm, ema=run.ema, world=world,
-                cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
+                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm,
+                ema=run.ema, world=world, cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
                 flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
             run.step = step
             bar.show(run.totals)
@@ -183,18 +183,18 @@ def train(config: Config, world: runtime.World) -> int:
                 bar.close(f"stopped by a signal after step {run.step}; {config.output_dir}/last is saved, continue with "
                           f"--resume --output-dir {config.output_dir}")
                 return 130 if interrupted else 143
+        timing = bar.timing(run.totals)
         logits, labels = predict(data.val)
         threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
         figures = {"epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
                    **metrics.classification(logits, labels, "val/", threshold=threshold)}
-        timing = bar.timing(run.totals)
         run.end_epoch(figures, whole=run.step == first + per_epoch)
         log.scalars(run.step, {**figures, **timing})
         if main_process and log.figures_due(last=run.step >= stop):
             for name, figure in plots.evaluation(data.val.images, labels, logits, data.classes, threshold).items():
                 log.figure(run.step, f"val/{name}", figure)
             for name, weight in models.first_and_last_weights(model).items():
-                log.histogram(run.step, f"weights/{name}", weight)
+                log.histogram(run.step, f"weights/{name}", weight.numpy())
         bar.close(epoch_line(config, run, timing))
     log.close()
     if main_process:

@@ -1,7 +1,7 @@
 """The table of some runs, such as several seeds of one config: python -m benchmarks.runs RUN_FOLDER ...
 
-Figures of the last epoch on the validation split, minutes of all epochs (training, evaluation, saving), and below them
-mean, smallest and largest. Markdown.
+Figures of the last epoch on the validation split, minutes from the start to the last checkpoint (of the last
+start, where a run was resumed), and below them mean, smallest and largest. Markdown.
 """
 
 import statistics
@@ -25,7 +25,8 @@ def last_epoch(folder: Path) -> dict:
     if not rows:
         raise UserError(f"{folder}: no finished epoch in metrics.jsonl")
     seed = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["seed"]
-    return {**rows[-1], "epochs": len(rows), "minutes": sum(row["seconds"] for row in rows) / 60, "seed": seed}
+    seconds = (folder / "last.json").stat().st_mtime - (folder / "config.yaml").stat().st_mtime
+    return {**rows[-1], "epochs": len(rows), "minutes": seconds / 60, "seed": seed}
 
 
 def table(folders: list[Path]) -> str:

@@ -2,9 +2,10 @@
 
 Written as a whole or not at all. The three files are first written under hidden names; renaming the hidden .json is the
 moment from which the new checkpoint counts, and whoever opens the folder next finishes what a killed process left.
-The .json holds the checksums of the other two. Pickles are read without running code in them.
+The .json holds the checksums of all three. Pickles are read without running code in them.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -39,8 +40,9 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
             for suffix, state in zip(PARTS, (model.state_dict(), optimizer_state), strict=True):
                 paddle.save(dict(state), str(_new(path, suffix)))
                 sync(_new(path, suffix))
-            hashes = {suffix: hash_of(_new(path, suffix)) for suffix in PARTS}
-            write_text(_new(path, ".json"), json.dumps({"format": FORMAT, **info, "sha256": hashes}, indent=1))
+            info = {"format": FORMAT, **info}
+            hashes = {suffix: hash_of(_new(path, suffix)) for suffix in PARTS} | {".json": _hash_of_info(info)}
+            write_text(_new(path, ".json"), json.dumps({**info, "sha256": hashes}, indent=1))
         except BaseException:
             for suffix in (".json", *PARTS):
                 _new(path, suffix).unlink(missing_ok=True)
@@ -56,6 +58,11 @@ def finish(path: Path) -> None:
                 os.replace(_new(path, suffix), path.with_name(path.name + suffix))
     for suffix in PARTS:
         _new(path, suffix).unlink(missing_ok=True)
+
+
+def _hash_of_info(info: Mapping) -> str:
+    rest = {key: value for key, value in info.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
 def _new(path: Path, suffix: str) -> Path:
@@ -84,6 +91,9 @@ def read_info(path: Path) -> dict:
             raise UserError(f"{file}: {key!r} is missing or no {kind.__name__}; use another checkpoint")
     if info["format"] != FORMAT:
         raise UserError(f"{file}: written in format {info['format']}, this version reads {FORMAT}")
+    hashed = _hash_of_info(info)
+    if info["sha256"].get(".json", hashed) != hashed:
+        raise UserError(f"{file}: changed since it was saved (checksum differs); use another checkpoint")
     return info
 
 

@@ -105,7 +105,7 @@ def read_yaml(path: str | Path, cls: type = Config) -> dict:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read --config {path}: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
@@ -133,6 +133,8 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
         if not isinstance(value, Mapping):         # a flag: fc1=0.003,fc2=0.1
             value = dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(","))
         return {str(key): _bounded(float, one, meta, f"{where}: {key}") for key, one in value.items()}
+    if value is False and "off" in meta["choices"]:              # YAML reads off as false
+        value = "off"
     return _bounded(kind, value, meta, where)
 
 
@@ -147,8 +149,8 @@ def _bounded(kind: type, value: typing.Any, meta: Mapping, where: str) -> typing
     if kind is float and not math.isfinite(value):
         raise UserError(f"{where}: {value} is not a finite number")
     if (low is not None and value < low) or (high is not None and value > high):
-        allowed = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-        raise UserError(f"{where}: {value:g} must be {allowed}")
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise UserError(f"{where}: {value} must be {allowed}")
     return value
 
 

@@ -31,14 +31,16 @@ def report_all(problems: Sequence[str], most: int = 20) -> None:
 def reported(program: str) -> Iterator[None]:
     """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
 
+    So with an OSError: a place that the system does not let us look at, where no better message was at hand.
     Of several processes the first speaks; the others wait for it to do so, and are mostly ended by then.
     """
     try:
         yield
-    except UserError as error:
+    except (UserError, OSError) as error:
         if os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
             time.sleep(3)
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

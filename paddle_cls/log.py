@@ -21,14 +21,16 @@ QUIET_SECONDS = 10                                 # between two progress lines 
 
 
 def read_rows(file: Path) -> list[dict]:
-    """Return the rows of a metrics.jsonl; a last line that a killed process left unfinished is left out."""
+    """Return the rows of a metrics.jsonl; from a line that a killed process left unfinished on, they are left out."""
     rows = []
-    if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
 
 

@@ -1,6 +1,9 @@
 """What several test files share: fake data, one checkpoint, and the scripts called inside the test's process."""
 
+import contextlib
 import os
+import re
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import pytest
 from fakes import write_checkpoint, write_cifar
 
 from paddle_cls import runtime
+from paddle_cls.data import cifar
 from paddle_cls.errors import reported
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,19 +31,36 @@ class Outcome:
     err: str
 
 
-@pytest.fixture
-def call(capfd):
-    """Return a function (script module, arguments) -> Outcome that runs a script's `main` as its command line does."""
+@contextlib.contextmanager
+def caller(capture):
+    """Have a function (script module, arguments) -> Outcome inside the block, which runs a script's `main` as a shell does."""
+    import paddle
+
     def run(script, *arguments: object) -> Outcome:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended, reported(script.PROGRAM):
+        capture.readouterr()
+        names = paddle.utils.unique_name.guard()   # parameters are named as in a new process
+        with pytest.raises(SystemExit) as ended, names, reported(script.PROGRAM):
             sys.exit(script.main([str(argument) for argument in arguments]))
-        return Outcome(ended.value.code, *capfd.readouterr())
+        return Outcome(ended.value.code, *capture.readouterr())
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield run
     for number, handler in before.items():         # train.py sets its own
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def call(capfd):
+    """Return the function of `caller`; it sees what libraries write past Python too."""
+    with caller(capfd) as run:
+        yield run
+
+
+@pytest.fixture
+def call_in_memory(capsys):
+    """Return the function of `caller`; it needs no file for what it sees."""
+    with caller(capsys) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +73,38 @@ def cifar_root(tmp_path_factory) -> Path:
 def run_folder(tmp_path_factory) -> Path:
     """A run folder with best and last checkpoints of an untrained ResNet-8 for CIFAR-10's classes; not to be changed."""
     return write_checkpoint(tmp_path_factory.mktemp("runs") / "cifar10_resnet")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, run_folder, cifar_root) -> Path:
+    """The working folder: data/ (CIFAR-10), new/ (empty), run/ (a run), file (a text), cache/ (empty)."""
+    for name in ("new", "cache/cifar10"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "file").write_text("a text\n")
+    (tmp_path / "data").symlink_to(cifar_root)
+    shutil.copytree(run_folder, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PADDLE_CLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(cifar.URL_VARIABLE, "http://127.0.0.1:9/cifar.tar.gz")        # nobody answers there
+    monkeypatch.delenv(cifar.SHA256_VARIABLE, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(call, here):
+    """Return a function (script, message, arguments) that asserts that a script refuses its arguments.
+
+    That is: status 2, one line on stderr with `message` (a pattern) in it, nothing on stdout that looks like a trace, and
+    every file and folder below `here` as it was before.
+    """
+    def content() -> dict[Path, bytes | None]:
+        return {path: path.read_bytes() if path.is_file() else None for path in here.rglob("*")}
+
+    def check(script, message: str, *arguments: object) -> None:
+        before = content()
+        done = call(script, *arguments)
+        assert done.err.startswith(f"{script.PROGRAM}: error: ") and done.err.count("\n") == 1
+        assert re.search(message, done.err), done.err
+        assert done.status == 2 and "Traceback" not in done.out
+        assert content() == before
+    return check

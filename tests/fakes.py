@@ -1,9 +1,12 @@
 """Small stand-ins that the tests make themselves: CIFAR-10 batches, a harmful pickle, a checkpoint of an untrained network."""
 
+import hashlib
 import io
+import json
 import pickle
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,18 @@ def write_cifar(root: Path, count: int = 4, *, archive: bool = False, **changed:
     return root
 
 
+def png(header: bytes, data: bytes) -> bytes:
+    """Return a PNG of the content of its IHDR and its IDAT."""
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(content)) + kind + content +
+                                           struct.pack(">I", zlib.crc32(kind + content)) for kind, content in chunks)
+
+
+def bomb(side: int) -> bytes:
+    """Return a PNG whose header claims side x side pixels."""
+    return png(struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), zlib.compress(bytes(1000)))
+
+
 class Harmful:
     """An object whose pickle, where it is loaded without care, makes the file `sentinel`."""
 
@@ -84,7 +99,8 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, 
     from paddle_cls.models import build_model
     from paddle_cls.run import Run
     paddle.seed(seed)
-    model = build_model("resnet", len(classes), depth=depth)
+    with paddle.utils.unique_name.guard():         # the names of a new process, which --resume asks for
+        model = build_model("resnet", len(classes), depth=depth)
     rng = np.random.default_rng(seed)
     for name, buffer in model.named_buffers():     # what training would have left there
         low = 0.5 if name.endswith("_variance") else -0.5
@@ -92,6 +108,16 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, 
     run = Run(folder, model, optim.build_optimizer("adam", model), about={
         "model": {"name": "resnet", "arguments": {"depth": depth}}, "dataset": "cifar10", "classes": classes,
         "image_size": 32, "normalization": {"mean": CIFAR10.mean, "std": CIFAR10.std}})
+    run.step = 1                                   # an epoch of 20 images in a batch of 128
     run.end_epoch({"epoch": 1, "val/acc1": 0.1}, whole=True)
-    (folder / "config.yaml").write_text(to_yaml(Config(depth=depth, output_dir=folder, nproc=1, device="cpu")))
+    (folder / "config.yaml").write_text(to_yaml(Config(depth=depth, output_dir=folder, nproc=1, device="cpu", onednn="off")))
     return folder
+
+
+def forge(folder: Path, name: str, content: bytes) -> None:
+    """Put `content` into a file of the checkpoints in `folder`, such as best.pdparams, with its right checksum in the .json."""
+    (folder / name).write_bytes(content)
+    file = (folder / name).with_suffix(".json")
+    info = json.loads(file.read_text())
+    info["sha256"][Path(name).suffix] = hashlib.sha256(content).hexdigest()
+    file.write_text(json.dumps(info))

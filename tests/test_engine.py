@@ -31,9 +31,8 @@ def train(model, *, batch_size=4, epochs=1, lr=0.1, name="momentum", ema=None, *
     for epoch in range(epochs):
         totals = Totals()
         reader = batches(split(), batch_size, scaled, seed=1, epoch=epoch)
-        for step in train_one_epoch(model, reader(), optimizer, lambda step: lr, step=step, totals=totals, seed=0,
-                                    ema=ema, **kwargs):
-            pass
+        step = list(train_one_epoch(model, reader(), optimizer, lambda step: lr, step=step, totals=totals, seed=0,
+                                    ema=ema, **kwargs))[-1]
     return totals
 
 

@@ -106,7 +106,8 @@ def test_every_truncation_is_a_user_error():
             safe_pickle.load(content[:length])
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"\x89PNG\r\n", b"PK\x03\x04", b"\x80\xff.", b"\x80\x04P0\n.", b"\x80\x04\x82\x01."])
+@pytest.mark.parametrize("content", [b"<html>", b"\x89PNG\r\n", b"PK\x03\x04", b"\x80\xff.", b"\x80\x04P0\n.",
+                                     b"\x80\x04\x82\x01."])
 def test_what_is_no_pickle_is_a_user_error(content):
     with pytest.raises(UserError, match="truncated or not a pickle"):
         safe_pickle.load(content)

@@ -63,7 +63,7 @@ def decode(source: Path | str, size: int | None = None) -> np.ndarray:
         raise UserError(f"{source}: more pixels than the {MAX_PIXELS:,} allowed; shrink it first") from None
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, SyntaxError, EOFError, IndexError, KeyError, OverflowError) as error:   # Pillow's broken files
+    except Exception as error:                     # in a broken file Pillow can fail in any way
         raise UserError(f"{source}: broken picture ({error})") from None
 
 

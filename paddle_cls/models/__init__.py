@@ -5,11 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
+    import paddle
     from paddle import nn
 
 # name: file of this folder, and the constructor in it
@@ -59,7 +58,7 @@ def count_parameters(model: "nn.Layer") -> int:
     return sum(int(p.size) for p in model.parameters() if not p.stop_gradient)
 
 
-def first_and_last_weights(model: "nn.Layer") -> dict[str, np.ndarray]:
+def first_and_last_weights(model: "nn.Layer") -> dict[str, "paddle.Tensor"]:
     """Return {"first", "last"}: the weights, without biases, of the layers next to the input and to the output."""
     weights = [p for p in model.parameters() if not p.stop_gradient and len(p.shape) > 1]
-    return {"first": weights[0].numpy(), "last": weights[-1].numpy()}
+    return {"first": weights[0], "last": weights[-1]}

@@ -1,0 +1,195 @@
+"""Layers that compute by the compiled operators: the classes that `accelerate` gives a model's own layers.
+
+Activations are (N, H, W, C) inside: `run` hands them from layer to layer, and what other code gets to see is a
+transposed view of them, so that every layer still takes and returns (N, C, H, W).
+"""
+
+from collections.abc import Callable, Sequence
+
+import paddle
+from paddle import nn
+from paddle.base import core
+
+from ..models import resnet
+
+
+def to_nhwc(x):
+    """Return (N, C, H, W) as (N, H, W, C), a view and no copy; anything but a tensor of 4 dimensions as it is."""
+    return x.transpose([0, 2, 3, 1]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
+
+
+def to_nchw(x):
+    """Return (N, H, W, C) as (N, C, H, W), a view and no copy; anything but a tensor of 4 dimensions as it is."""
+    return x.transpose([0, 3, 1, 2]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
+
+
+def _op(name: str, *arguments) -> paddle.Tensor:
+    result = core.eager._run_custom_op(name, *arguments)
+    return result[0] if isinstance(result, (list, tuple)) else result
+
+
+def _usable(x) -> bool:
+    """Return whether the operators take x: a float32 CPU tensor of 4 dimensions, in dynamic mode."""
+    if not (paddle.in_dynamic_mode() and isinstance(x, paddle.Tensor)):
+        return False
+    return x.ndim == 4 and x.dtype == paddle.float32 and x.place.is_cpu_place()
+
+
+def _pair(value) -> list[int] | None:
+    """Return [vertical, horizontal] of an int or pair, None where it is neither."""
+    pair = [value, value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else []
+    return pair if len(pair) == 2 and all(isinstance(v, int) for v in pair) else None
+
+
+def _margins(padding) -> list[int] | None:
+    """Return [top, bottom, left, right] of Paddle's padding argument, None where it is a word or nested."""
+    if isinstance(padding, (list, tuple)) and len(padding) == 4 and all(isinstance(p, int) for p in padding):
+        return list(padding)
+    pair = _pair(padding)
+    return pair and [pair[0], pair[0], pair[1], pair[1]]
+
+
+def _hooked(layer: nn.Layer) -> bool:
+    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
+
+
+def conv_geometry(conv: nn.Conv2D) -> list[int] | None:
+    """Return stride (2), padding (4), dilation (2), groups for the operator, None where it cannot do the layer."""
+    stride, margins, dilation = _pair(conv._stride), _margins(conv._updated_padding), _pair(conv._dilation)
+    plain = conv._padding_mode == "zeros" and conv._padding_algorithm == "EXPLICIT" and conv._data_format == "NCHW"
+    return [*stride, *margins, *dilation, conv._groups] if plain and stride and margins and dilation else None
+
+
+def pool_geometry(pool: nn.MaxPool2D) -> list[int] | None:
+    """Return kernel (2), stride (2), padding (4) for the operator, None where it cannot do the layer."""
+    kernel, margins = _pair(pool.ksize), _margins(pool.padding)
+    stride = kernel if pool.stride is None else _pair(pool.stride)
+    plain = not (pool.return_mask or pool.ceil_mode) and pool.data_format == "NCHW"
+    return [*kernel, *stride, *margins] if plain and kernel and stride and margins else None
+
+
+def _conv(conv: nn.Conv2D, x: paddle.Tensor, bias: paddle.Tensor | None, relu: bool) -> paddle.Tensor:
+    need_dw = not conv.weight.stop_gradient or (bias is not None and not bias.stop_gradient)
+    return _op("paddle_cls_conv", x, conv.weight, bias, conv_geometry(conv), relu, not x.stop_gradient, need_dw)
+
+
+def _norm(bn: nn.BatchNorm2D, x: paddle.Tensor, bias: paddle.Tensor | None = None,
+          residual: paddle.Tensor | None = None, relu: bool = False) -> paddle.Tensor:
+    training = bn.training and not bn._use_global_stats
+    return _op("paddle_cls_norm", x, bn.weight, bn.bias, bn._mean, bn._variance, bias, residual,
+               training, relu, bn._momentum, bn._epsilon)
+
+
+def _flat(layers: Sequence[nn.Layer]) -> list[nn.Layer]:
+    """Return the layers with nested Sequentials replaced by their parts."""
+    parts = []
+    for layer in layers:
+        parts += _flat(list(layer)) if isinstance(layer, Sequential) and not _hooked(layer) else [layer]
+    return parts
+
+
+def run(layers: Sequence[nn.Layer], x: paddle.Tensor, residual: paddle.Tensor | None = None) -> paddle.Tensor:
+    """Return relu(layers(x) + residual), or layers(x) where there is no residual; all (N, H, W, C) float32.
+
+    Convolution, batch norm, ReLU in a row are computed together, except where one has a hook to serve.
+    """
+    parts = _flat(layers)
+    i = 0
+
+    def following(kind: type) -> bool:
+        return i < len(parts) and isinstance(parts[i], kind) and not _hooked(parts[i])
+
+    while i < len(parts):
+        part, i = parts[i], i + 1
+        if _hooked(part) or not _usable(x):
+            x = to_nhwc(part(to_nchw(x)))
+        elif isinstance(part, (Conv2D, BatchNorm2D)):
+            bias, bn = None, part
+            if isinstance(part, Conv2D):
+                normed = following(BatchNorm2D)
+                relu = not normed and following(nn.ReLU)
+                x = _conv(part, x, None if normed else part.bias, relu)
+                i += normed or relu
+                if not normed:
+                    continue
+                bias, bn = part.bias, parts[i - 1]
+            if residual is not None and i == len(parts):
+                return _norm(bn, x, bias, residual, relu=True)
+            relu = following(nn.ReLU)
+            i += relu
+            x = _norm(bn, x, bias, relu=relu)
+        elif isinstance(part, (MaxPool2D, Dropout, basicblock)):
+            x = part.forward_nhwc(x)
+        elif isinstance(part, (nn.ReLU, nn.Identity)):
+            x = part(x)  # the same for each number, whatever its place
+        else:
+            x = to_nhwc(part(to_nchw(x)))
+    return x if residual is None else nn.functional.relu(x + residual)
+
+
+class Conv2D(nn.Conv2D):
+    """nn.Conv2D by the operator."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return to_nchw(run([self], to_nhwc(x))) if _usable(x) else super().forward(x)
+
+
+class BatchNorm2D(nn.BatchNorm2D):
+    """nn.BatchNorm2D by the operator."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return to_nchw(_norm(self, to_nhwc(x))) if _usable(x) else super().forward(x)
+
+
+class MaxPool2D(nn.MaxPool2D):
+    """nn.MaxPool2D by the operator."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return _op("paddle_cls_max_pool", x, pool_geometry(self))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout by the operator: other random numbers than Paddle's, but from the same `paddle.seed`."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        return _op("paddle_cls_dropout", x, paddle.randint(0, 2**31 - 1, [2], "int64"), float(self.p))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
+
+
+class Sequential(nn.Sequential):
+    """nn.Sequential that keeps (N, H, W, C) from part to part."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return to_nchw(run(list(self), to_nhwc(x))) if _usable(x) else super().forward(x)
+
+
+class basicblock(resnet.basicblock):
+    """The ResNet's basicblock with the addition and the last ReLU inside the second batch norm."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return run([self.conv1, self.conv2], x, residual=run([self.shortcut], x))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
+
+
+def _always(layer: nn.Layer) -> bool:
+    return True
+
+
+# By the exact type of a layer: the class that takes its place, and whether that can do what this layer asks.
+REPLACEMENTS: dict[type, tuple[type, Callable[[nn.Layer], bool]]] = {
+    nn.Conv2D: (Conv2D, lambda conv: conv_geometry(conv) is not None),
+    nn.BatchNorm2D: (BatchNorm2D, lambda bn: bn._data_format == "NCHW"),
+    nn.MaxPool2D: (MaxPool2D, lambda pool: pool_geometry(pool) is not None),
+    nn.Dropout: (Dropout, lambda drop: drop.axis is None and drop.mode == "upscale_in_train" and 0 <= drop.p < 1),
+    nn.Sequential: (Sequential, _always),
+    resnet.basicblock: (basicblock, _always),
+}

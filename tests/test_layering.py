@@ -1,0 +1,157 @@
+"""The house: who may import whom, what an import may load, and how long a file may get. Read from the sources with `ast`."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "paddle_cls"
+MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): file
+           for file in sorted(PACKAGE.rglob("*.py"))}
+SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
+SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES += sorted(ROOT.glob("*.py"))
+
+# Module: the modules of the package that it may import. The table of design.md, as it fits the modules there are.
+BELOW = {
+    "": "",
+    "errors": "",
+    "files": "errors",
+    "safe_pickle": "errors",
+    "config": "errors",                            # nobody but the scripts imports it
+    "runtime": "errors",
+    "processes": "",
+    "binary": "",
+    "metrics": "binary",
+    "plots": "binary metrics",
+    "optim": "errors",
+    "models": "errors",
+    "models.alexnet": "errors",
+    "models.lenet": "errors",
+    "models.resnet_small": "models.resnet",
+    "models.resnet": "errors",
+    "models.vgg": "errors",
+    "data": "errors data.cifar data.ichallenge_pm data.shapes data.reader data.splits data.transforms",
+    "data.reader": "",
+    "data.transforms": "errors",
+    "data.download": "errors files",
+    "data.cifar": "errors safe_pickle data.download data.reader",
+    "data.shapes": "data.reader",
+    "data.splits": "errors data.reader",
+    "data.labels": "errors",
+    "data.photos": "errors data.download data.transforms",
+    "data.ichallenge_pm": "errors data.labels data.photos data.reader data.transforms",
+    "checkpoint": "errors files safe_pickle",
+    "engine": "data.reader optim runtime",
+    "log": "engine files plots",
+    "run": "checkpoint data.reader engine errors optim runtime",
+    "predictor": "checkpoint metrics runtime data.transforms errors models",
+    "ops": "ops.build ops.layers",
+    "ops.build": "",
+    "ops.layers": "models.resnet",
+}
+# Folder or module: what it may import beside Python's own modules.
+OUTSIDE = {
+    "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "config": "yaml",
+    "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
+    "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
+    "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
+}
+
+
+def imports(file: Path) -> set[str]:
+    """Return the names that a file imports anywhere in it, those of the package as "paddle_cls.x.y"."""
+    parts = file.relative_to(ROOT).parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[:len(parts) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"     # a module, or a name in one
+                found.add(whole if whole.removeprefix("paddle_cls.") in MODULES else base)
+    return found
+
+
+def inside(file: Path) -> set[str]:
+    """Return the package's modules that a file imports, without "paddle_cls."."""
+    return {name.removeprefix("paddle_cls").removeprefix(".") for name in imports(file) if name.split(".")[0] == "paddle_cls"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_what_the_table_allows(module):
+    assert module in BELOW, "a new module: say here what it may import"
+    assert inside(MODULES[module]) <= set(BELOW[module].split())
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_uses_the_libraries_that_the_table_allows(module):
+    outside = {name.split(".")[0] for name in imports(MODULES[module])} - set(sys.stdlib_module_names) - {"paddle_cls"}
+    assert outside <= set(OUTSIDE.get(module, OUTSIDE.get(module.split(".")[0], "")).split())
+
+
+def test_the_table_names_only_what_is_there_and_has_no_circle():
+    known = set(MODULES)
+    assert set(BELOW) == known and {name for names in BELOW.values() for name in names.split()} <= known
+    left = {module: set(names.split()) for module, names in BELOW.items()}
+    while left:
+        free = {module for module, names in left.items() if not names & set(left)}
+        assert free, f"in a circle: {sorted(left)}"
+        left = {module: names for module, names in left.items() if module not in free}
+
+
+def test_only_the_scripts_see_the_config_and_nobody_imports_a_script():
+    assert [file.name for file in SCRIPTS if "config" in inside(file)] == ["train.py", "infer.py"]
+    for module, file in MODULES.items():
+        assert "config" not in inside(file), module
+        assert not {"train", "infer"} & imports(file), module
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_loads_no_paddle():
+    """One process imports everything that the scripts need before they know that the arguments are good."""
+    light = loaded_by("import paddle_cls, paddle_cls.config, paddle_cls.errors, paddle_cls.models, paddle_cls.processes, "
+                      "paddle_cls.runtime, train, infer")
+    heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
+    assert "train" in light and not light & heavy
+    data = loaded_by("import paddle_cls.data, paddle_cls.metrics, paddle_cls.data.cifar, paddle_cls.safe_pickle")
+    assert "cv2" in data and not data & {"paddle", "matplotlib", "visualdl"}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_stays_readable(file):
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    assert file.stem not in ("utils", "helpers", "common", "misc")
+    tree = ast.parse(text)
+    assert not text.strip() or ast.get_docstring(tree), "a file begins with a docstring that says what it is"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"bare except in line {node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), f"{node.func.id}() in line {node.lineno}"
+
+
+@pytest.mark.parametrize("file", [*SCRIPTS, *MODULES.values()], ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_public_is_documented(file):
+    def check(owner: ast.AST, where: str) -> None:
+        for node in ast.iter_child_nodes(owner):
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+                continue
+            name = f"{where}{node.name}"
+            if not node.name.startswith("forward"):        # known from nn.Layer
+                assert ast.get_docstring(node), f"{name} has no docstring"
+            if isinstance(node, ast.ClassDef):
+                check(node, f"{name}.")
+
+    check(ast.parse(file.read_text(encoding="utf-8")), f"{file.stem}.")

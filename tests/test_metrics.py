@@ -1,0 +1,53 @@
+"""Figures of merit against numbers worked out by hand or another way."""
+
+import math
+
+import numpy as np
+import pytest
+
+from paddle_cls.metrics import classification, confusion, losses, predictions, probabilities
+
+LOGITS = np.array([[0.0, 0.0], [math.log(3), 0.0], [0.0, math.log(9)]])        # probabilities 1/2, 3/4 and 9/10
+LABELS = np.array([0, 0, 0])
+
+
+def test_probabilities():
+    np.testing.assert_allclose(probabilities(LOGITS), [[0.5, 0.5], [0.75, 0.25], [0.1, 0.9]])
+    np.testing.assert_allclose(probabilities(np.array([[0.0], [math.log(4)]])), [[0.5, 0.5], [0.2, 0.8]])
+    rows = probabilities(np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32) * 100)
+    assert rows.dtype == np.float64 and np.abs(rows.sum(axis=1) - 1).max() < 1e-12
+
+
+def test_losses():
+    np.testing.assert_allclose(losses(LOGITS, LABELS), -np.log([0.5, 0.75, 0.1]))
+    one = np.array([[math.log(4)], [math.log(4)]])           # a sigmoid of 0.8
+    np.testing.assert_allclose(losses(one, np.array([1, 0])), -np.log([0.8, 0.2]))
+
+
+def test_large_logits_stay_finite():
+    large = np.array([[1e4, 0.0], [0.0, -1e4]])
+    np.testing.assert_allclose(losses(large, np.array([1, 0])), [1e4, 0])
+    np.testing.assert_allclose(losses(np.array([[1e4], [-1e4]]), np.array([0, 1])), [1e4, 1e4])
+    assert probabilities(large).tolist() == [[1, 0], [1, 0]] and probabilities(np.array([[-1e4]])).tolist() == [[1, 0]]
+
+
+def test_predictions():
+    assert predictions(np.array([[1, 3, 2], [5, 0, 0]])).tolist() == [1, 0]
+    assert predictions(np.array([[0.1], [-0.1], [0.0]])).tolist() == [1, 0, 0]
+    assert (predictions(LOGITS) == probabilities(LOGITS).argmax(axis=1)).all()
+
+
+def test_classification_divides_once_by_the_samples():
+    figures = classification(LOGITS, np.array([0, 0, 0]), "val/")
+    assert figures == pytest.approx({"val/loss": -math.log(0.5 * 0.75 * 0.1) / 3, "val/acc1": 2 / 3, "val/error_rate": 1 / 3})
+    assert set(classification(LOGITS, LABELS)) == {"loss", "acc1", "error_rate"}
+    assert classification(np.array([[2.0], [-1.0]]), np.array([1, 1]))["acc1"] == 0.5
+    with pytest.raises(ValueError, match="no samples to evaluate"):
+        classification(np.zeros((0, 3)), np.zeros(0, np.int64))
+
+
+def test_confusion_has_a_row_a_true_class():
+    logits = np.eye(4)[[1, 1, 2, 0, 3]]                      # predicted 1, 1, 2, 0, 3
+    counts = confusion(logits, np.array([1, 1, 0, 0, 2]), 4)
+    assert counts.tolist() == [[1, 0, 1, 0], [0, 2, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+    assert confusion(np.array([[1.0], [-1.0]]), np.array([0, 1]), 2).tolist() == [[0, 1], [1, 0]]
