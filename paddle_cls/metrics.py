@@ -37,12 +37,14 @@ def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "", *,
                    threshold: float | None = None) -> dict[str, float]:
     """Return {"loss", "acc1", "error_rate"} over the samples, each name behind `prefix`; the last two in [0, 1].
 
-    With one sigmoid logit also all of `binary.figures`, which takes `threshold`. Raises ValueError if there are no samples.
+    With one sigmoid logit, and samples of both labels, also all of `binary.figures`, which takes `threshold`. Raises
+    ValueError if there are no samples.
     """
     if not len(labels):
         raise ValueError("no samples to evaluate")
     acc1 = float((predictions(logits) == labels).mean())
-    more = binary.figures(logits, labels, threshold) if logits.shape[1] == 1 else {}
+    both = logits.shape[1] == 1 and len(np.unique(labels)) == 2
+    more = binary.figures(logits, labels, threshold) if both else {}
     return {f"{prefix}{name}": value for name, value in
             {"loss": float(losses(logits, labels).mean()), "acc1": acc1, "error_rate": 1 - acc1, **more}.items()}
 

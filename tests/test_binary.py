@@ -77,6 +77,7 @@ def test_the_threshold_is_youdens_between_two_scores():
 def test_both_labels_are_needed(function):
     with pytest.raises(ValueError, match=r"labels \[1\]: samples of both 0 and 1 are needed"):
         function(np.zeros((3, 1)), np.ones(3, int))
+    assert set(metrics.classification(np.zeros((3, 1)), np.ones(3, int))) == {"loss", "acc1", "error_rate"}
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 23, 64])
