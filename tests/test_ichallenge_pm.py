@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,3 +223,17 @@ def test_a_part_of_the_training_photographs_validates(palm, tmp_path, capsys):
     assert train_in_process(palm, tmp_path / "run", "--model", "resnet_small", "--image-size", "32", "--epochs", "1",
                             "--val-split", "1/2", "--batch-size", "2") == 0
     assert "2 training and 2 validation images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["alexnet", "lenet"])
+def test_the_example_trains_validates_saves_and_evaluates(palm, tmp_path, monkeypatch, capsys, model):
+    import examples.ichallenge_pm as example
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["ichallenge_pm.py", "--data-dir", str(palm), "--model", model, "--epochs", "1"])
+    example.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch 1, batch 0: loss ") and lines[1].startswith("[validation] loss ")
+    evaluated = dict(re.findall(r"'(\w+)': ([0-9.]+)", lines[2]))
+    assert f"loss {float(evaluated['loss']):.4f}, accuracy {float(evaluated['acc1']):.4f}" in lines[1]
+    assert (tmp_path / "palm.pdparams").stat().st_size > 7e7 and (tmp_path / "palm.pdopt").exists()
+    assert len((Path(example.__file__)).read_text().splitlines()) < 80
