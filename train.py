@@ -129,7 +129,7 @@ def train(config: Config, world: runtime.World) -> int:
     from paddle_cls import binary, engine, metrics, optim, plots
     from paddle_cls.data import transforms
     from paddle_cls.data.reader import batches, num_batches, prefetch
-    from paddle_cls.log import Log, Progress
+    from paddle_cls.log import Log, Progress, read_rows
     from paddle_cls.run import Run
 
     data = load(config, world)
@@ -191,8 +191,10 @@ def train(config: Config, world: runtime.World) -> int:
         run.end_epoch(figures, whole=run.step == first + per_epoch)
         log.scalars(run.step, {**figures, **timing})
         if main_process and log.figures_due(last=run.step >= stop):
-            for name, figure in plots.evaluation(data.val.images, labels, logits, data.classes, threshold).items():
-                log.figure(run.step, f"val/{name}", figure)
+            pictures = plots.evaluation(data.val.images, labels, logits, data.classes, threshold)
+            pictures["curves"] = plots.curves_figure([row for row in read_rows(log.file) if "epoch" in row])
+            for name, figure in pictures.items():
+                log.figure(run.step, name, figure)
             for name, weight in models.first_and_last_weights(model).items():
                 log.histogram(run.step, f"weights/{name}", weight.numpy())
         bar.close(epoch_line(config, run, timing))

@@ -77,14 +77,12 @@ class Log:
             self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
 
     def figure(self, step: int, name: str, figure: "matplotlib.figure.Figure") -> None:
-        """Write a matplotlib figure as an image to VisualDL, and to figures/ in the run folder, over the one before."""
+        """Write a matplotlib figure to VisualDL, and its newest state to NAME.png in the run folder."""
         from .plots import pixels
         image = pixels(figure)
-        path = self.file.parent / "figures" / f"{name.replace('/', '_')}.png"
-        with writing(path):
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image).save(path)
+        with writing(self.folder):
             self.writer.add_image(name, image, step)
+            Image.fromarray(image).save(self.file.with_name(f"{name}.png"))
 
     def figures_due(self, *, last: bool) -> bool:
         """Return whether figures, which take a second to draw, should be written: at the end, and twice a minute at most."""

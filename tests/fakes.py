@@ -49,19 +49,19 @@ def write_cifar(root: Path, count: int = 4, *, archive: bool = False, **changed:
 
     changed: the bytes of a file in the place of its right ones; None leaves it out.
     """
-    files = {name: python2_pickle(batch(number, count))
-             for number, name in enumerate((*cifar.FILES["train"], *cifar.FILES["test"]), 1)} | changed
-    folder = root / cifar.FOLDER
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    files = {name: python2_pickle(batch(number, count)) for number, name in enumerate(names, 1)} | changed
+    folder = root / "cifar-10-batches-py"
     (root if archive else folder).mkdir(parents=True, exist_ok=True)
     if not archive:
         for name, content in files.items():
             if content is not None:
                 (folder / name).write_bytes(content)
         return root
-    with tarfile.open(root / cifar.ARCHIVE, "w:gz") as tar:
+    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as tar:
         for name, content in files.items():
             if content is not None:
-                entry = tarfile.TarInfo(f"{cifar.FOLDER}/{name}")
+                entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
     return root

@@ -192,8 +192,8 @@ def test_train_evaluate_and_infer(palm, tmp_path, capsys):
     assert train_in_process(palm, run, "--model", "resnet_small", "--image-size", "32", "--epochs", "3", "--batch-size", "8",
                             "--holdout", "0.25", "--augment", "fundus", "--lr", "0.002") == 0
     final = json.loads(capsys.readouterr().out.splitlines()[-1])["final"]
-    assert {path.name for path in (run / "figures").iterdir()} >= {"val_roc.png", "val_pr.png", "val_samples_unsure.png"}
-    assert Image.open(run / "figures/val_roc.png").size[0] > 200
+    assert {path.stem for path in run.glob("*.png")} >= {"roc", "pr", "samples_unsure", "confusion", "curves"}
+    assert Image.open(run / "roc.png").size == (450, 450)
     assert train_in_process(palm, run, "--eval-only", "--checkpoint", str(run / "last")) == 0
     evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {f"val/{k}": v for k, v in evaluated.items() if k != "checkpoint"} == pytest.approx(

@@ -72,8 +72,8 @@ def unbroken(tiny, tmp_path_factory) -> Path:
 
 def test_a_run_leaves_what_the_readme_promises(unbroken):
     names = {path.name for path in unbroken.iterdir()}
-    assert names == {"config.yaml", "metrics.jsonl", "vdl", *(f"{n}{s}" for n in ("last", "best")
-                                                              for s in (".pdparams", ".pdopt", ".json"))}
+    assert names == {"config.yaml", "metrics.jsonl", "vdl", "curves.png", "confusion.png", "samples.png",
+                     *(f"{n}{s}" for n in ("last", "best") for s in (".pdparams", ".pdopt", ".json"))}
     rows = outcome(unbroken)
     assert [row["step"] for row in rows if "epoch" in row] == [6, 12, 18]          # 90 images in batches of 16
     assert [row["step"] for row in rows if "epoch" not in row] == list(range(2, 19, 2))
@@ -93,7 +93,7 @@ def test_visualdl_reads_the_log(unbroken):
     tags = {tag.partition(".log/")[2].replace("%", "/"): kind for tag, kind in reader.tags().items()}
     assert {tags[f"{s}/{n}"] for s in ("train", "val") for n in ("loss", "acc1", "error_rate")} == {"scalar"}
     assert {tags[name] for name in ("lr", "images_per_second", "reader_share")} == {"scalar"}
-    assert {tags[name] for name in ("val/confusion", "val/samples")} == {"image"}
+    assert {tags[name] for name in ("curves", "confusion", "samples")} == {"image"}
     assert {tags[name] for name in ("weights/first", "weights/last")} == {"histogram"}
 
 

@@ -40,22 +40,22 @@ _OUTLINES = {
 def draw(label: int, rng: np.random.Generator) -> np.ndarray:
     """Return one figure of class `label`, uint8 (32, 32, 3): any place, size, turn and colour on a noisy ground."""
     ground, ink = rng.integers(0, 256, (2, 3))
-    while np.abs(ground - ink).sum() < 150:        # too alike to be seen
+    while np.abs(ground - ink).sum() < 220:        # too alike to be seen
         ground, ink = rng.integers(0, 256, (2, 3))
-    slope = rng.uniform(-1, 1, (2, 3)) * 30
+    slope = rng.uniform(-1, 1, (2, 3)) * 20
     ramp = np.linspace(-1, 1, SIZE)
     image = ground + slope[0] * ramp[:, None, None] + slope[1] * ramp[None, :, None]
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    radius = rng.uniform(7, 13)
+    radius = rng.uniform(9, 14)
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    centre = rng.uniform(radius * 0.8, SIZE - radius * 0.8, 2)
+    centre = rng.uniform(radius * 0.95, SIZE - radius * 0.95, 2)
     outline = _OUTLINES[CLASSES[label]]
     _fill(mask, outline @ turn * radius + centre, 255)
     if CLASSES[label] == "ring":
         _fill(mask, outline * radius * rng.uniform(0.45, 0.7) + centre, 0)
     cover = mask[:, :, None] / 255.0
-    image = image * (1 - cover) + ink * cover + rng.normal(0, rng.uniform(4, 24), image.shape)
+    image = image * (1 - cover) + ink * cover + rng.normal(0, rng.uniform(2, 16), image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
