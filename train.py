@@ -21,18 +21,18 @@ PROGRAM = "train.py"
 def main(argv: list[str]) -> int:
     """Run one training or evaluation; return the exit status."""
     config = settings(argv)
-    world = runtime.World()
-    if world.rank == 0 and not config.eval_only:
-        check_folder(config)
-    count, reason = runtime.choose_processes(config.nproc, config.device, config.batch_size)
-    if world.size == 1 and count > 1 and not config.eval_only:
-        print(f"{count} processes: {reason}", flush=True)
-        runtime.prepare()
-        return processes.run([sys.executable, *sys.argv], count,
-                             remedy=f"Continue with --resume --output-dir {config.output_dir}")
     runtime.prepare()
     if config.eval_only:
         return evaluate(config)
+    world = runtime.World()
+    if world.rank == 0:
+        check_folder(config)
+    count, reason = runtime.choose_processes(config.nproc, config.device, config.batch_size)
+    if world.size == 1 and count > 1:
+        check_model(config)                        # here, that its mistakes are told once and at once
+        print(f"{count} processes: {reason}", flush=True)
+        return processes.run([sys.executable, *sys.argv], count,
+                             remedy=f"Continue with --resume --output-dir {config.output_dir}")
     try:
         return train(config, world)
     except ArithmeticError as error:               # a loss or a weight that is not finite
@@ -64,17 +64,27 @@ def settings(argv: list[str]) -> Config:
 
 
 def check_folder(config: Config) -> None:
-    """Raise UserError unless the run folder can be written and holds no other run."""
+    """Raise UserError if the run folder holds another run."""
     folder = config.output_dir
     runs = [name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()]
     if runs and not config.resume:
         raise UserError(f"{folder} holds a run ({runs[0]}); add --resume to continue it, or choose another --output-dir")
     if config.resume and not runs:
         print(f"{folder}: nothing to resume yet; starting from the beginning", flush=True)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").write_bytes(b"?")
-        (folder / ".writable").unlink()
+
+
+def check_model(config: Config) -> None:
+    """Raise UserError unless the model, the device and the precision can be had."""
+    runtime.mixed_precision(config.amp, runtime.set_device(config.device))
+    models.build_model(config.model, 2, **model_settings(config))
+
+
+def model_settings(config: Config) -> dict:
+    """Return the arguments of the model that are given in the settings."""
+    given = {"depth": config.depth, "init": config.init}
+    if "image_size" in models.model_arguments(config.model):
+        given["image_size"] = config.image_size
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def load(config: Config, world: runtime.World):
@@ -91,13 +101,9 @@ def load(config: Config, world: runtime.World):
 
 def build(config: Config, data):
     """Return (the network, the arguments it was built with)."""
-    taken = models.model_arguments(config.model)
-    arguments = {}
-    for name in ("depth", "init"):
-        if getattr(config, name) is not None:
-            arguments[name] = getattr(config, name)
-    if "image_size" in taken:
-        arguments["image_size"] = config.image_size or data.image_size
+    arguments = model_settings(config)
+    if "image_size" in models.model_arguments(config.model):
+        arguments.setdefault("image_size", data.image_size)
     return models.build_model(config.model, data.outputs, **arguments), arguments
 
 
@@ -126,10 +132,10 @@ def train(config: Config, world: runtime.World) -> int:
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
 
-    from paddle_cls import binary, engine, metrics, optim, plots
+    from paddle_cls import binary, engine, metrics, optim
     from paddle_cls.data import transforms
     from paddle_cls.data.reader import batches, num_batches, prefetch
-    from paddle_cls.log import Log, Progress, read_rows
+    from paddle_cls.log import Log, Progress, epoch_line
     from paddle_cls.run import Run
 
     data = load(config, world)
@@ -150,8 +156,8 @@ def train(config: Config, world: runtime.World) -> int:
 
     run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about={
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
-        "classes": data.classes, "outputs": data.outputs, "image_size": config.image_size or data.image_size,
-        "normalization": dataclasses.asdict(data.normalization)})
+        "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
+        "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)})
     resumed = config.resume and run.resume()
     main_process = world.rank == 0
     if main_process:
@@ -190,14 +196,9 @@ def train(config: Config, world: runtime.World) -> int:
                    **metrics.classification(logits, labels, "val/", threshold=threshold)}
         run.end_epoch(figures, whole=run.step == first + per_epoch)
         log.scalars(run.step, {**figures, **timing})
-        if main_process and log.figures_due(last=run.step >= stop):
-            pictures = plots.evaluation(data.val.images, labels, logits, data.classes, threshold)
-            pictures["curves"] = plots.curves_figure([row for row in read_rows(log.file) if "epoch" in row])
-            for name, figure in pictures.items():
-                log.figure(run.step, name, figure)
-            for name, weight in models.first_and_last_weights(model).items():
-                log.histogram(run.step, f"weights/{name}", weight.numpy())
-        bar.close(epoch_line(config, run, timing))
+        log.pictures(run.step, data.val.images, logits, labels, data.classes, optim.trainable(model), threshold=threshold,
+                     last=run.step >= stop)
+        bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()
     if main_process:
         print(json.dumps({"output_dir": str(config.output_dir), "visualdl": str(log.folder), "step": run.step,
@@ -218,9 +219,16 @@ def accelerate(model, device: str, wanted: str) -> str:
 
 def introduce(config: Config, run, data, resumed: bool, speed: str) -> None:
     """Write the settings into the run folder and show what is about to be trained."""
-    text = to_yaml(config)
-    with writing(config.output_dir):
-        write_text(config.output_dir / "config.yaml", text)
+    text, folder = to_yaml(config), config.output_dir
+    with writing(folder):
+        new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            write_text(folder / "config.yaml", text)
+        except OSError:
+            if new:
+                folder.rmdir()
+            raise
     print(text, end="")
     print(f"{models.count_parameters(run.model):,} parameters; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
@@ -228,16 +236,6 @@ def introduce(config: Config, run, data, resumed: bool, speed: str) -> None:
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
     sys.stdout.flush()
-
-
-def epoch_line(config: Config, run, timing: dict[str, float]) -> str:
-    """Return the summary line of an epoch."""
-    f = run.figures
-    auc = f" auc {f['val/auc']:.4f}" if "val/auc" in f else ""
-    return (f"epoch {f['epoch']}/{config.epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
-            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {run.best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
-            f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  "
-            f"{timing['seconds']:.0f} s")
 
 
 if __name__ == "__main__":

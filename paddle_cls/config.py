@@ -93,7 +93,7 @@ def parse(cls: type, argv: Sequence[str], *, program: str, description: str, bas
     """
     given = _read_flags(cls, argv, program, description)
     path = given.pop("config", None)
-    from_file = read_yaml(path, cls) if path else {}
+    from_file = read_yaml(path, cls) if path is not None else {}
     flags = {name: coerce(cls, name, value, f"--{name.replace('_', '-')}") for name, value in given.items()}
     values = {**(base or {}), **from_file, **flags}
     return cls(**values), set(from_file) | set(flags)
@@ -123,7 +123,8 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
         raise UserError(f"{where.rpartition(':')[0] or where}: {unknown('key', name, fields)}")
     kind, optional = _kind(cls, name)
     meta = fields[name].metadata
-    if value is None or (optional and isinstance(value, str) and value.lower() in ("none", "auto")):
+    words = ("auto",) if kind is Path else ("auto", "none")
+    if value is None or (optional and isinstance(value, str) and value.lower() in words):
         if optional:
             return None
         raise UserError(f"{where}: needs a value ({kind.__name__})")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,25 @@ class Log:
             self.scalars(step, values)
         self.last = step
 
+    def pictures(self, step: int, images: np.ndarray, logits: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+                 parameters: Sequence, *, threshold: float | None = None, last: bool = False) -> None:
+        """Draw an evaluation (curves, `plots.evaluation`) and histograms of two weights: if it is the `last`, or due.
+
+        It takes seconds, so it is due every FIGURE_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
+        belong to. parameters: the network's trainable tensors, of which the first and the last of two or more dimensions
+        are shown. threshold: as in `plots.evaluation`.
+        """
+        if not self.active or (not last and time.monotonic() - self.drawn < FIGURE_SECONDS):
+            return
+        from . import plots
+        self.figure(step, "curves", plots.curves_figure([row for row in read_rows(self.file) if "epoch" in row]))
+        for name, figure in plots.evaluation(images, labels, logits, classes, threshold).items():
+            self.figure(step, name, figure)
+        weights = [p for p in parameters if len(p.shape) > 1]
+        self.histogram(step, "weights/first", weights[0].numpy())
+        self.histogram(step, "weights/last", weights[-1].numpy())
+        self.drawn = time.monotonic()
+
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
         """Write the distribution of some numbers."""
         with writing(self.folder):
@@ -84,18 +103,20 @@ class Log:
             self.writer.add_image(name, image, step)
             Image.fromarray(image).save(self.file.with_name(f"{name}.png"))
 
-    def figures_due(self, *, last: bool) -> bool:
-        """Return whether figures, which take a second to draw, should be written: at the end, and twice a minute at most."""
-        due = last or time.monotonic() - self.drawn > FIGURE_SECONDS
-        if due:
-            self.drawn = time.monotonic()
-        return due
-
     def close(self) -> None:
         """Bring everything onto the disk."""
         if self.active:
             with writing(self.folder):
                 self.writer.close()
+
+
+def epoch_line(epochs: int, figures: Mapping, best: Mapping, timing: Mapping) -> str:
+    """Return the summary line of an epoch; timing: of `Progress.timing`."""
+    f = figures
+    auc = f" auc {f['val/auc']:.4f}" if "val/auc" in f else ""
+    return (f"epoch {f['epoch']}/{epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
+            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
+            f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  {timing['seconds']:.0f} s")
 
 
 class Progress:

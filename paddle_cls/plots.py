@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from . import binary, metrics
 
+SHOWN = 16                                         # images in the picture of samples
+
 
 def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, classes: Sequence[str],
                threshold: float | None = None) -> dict[str, Figure]:
@@ -18,7 +20,8 @@ def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, class
     shares = metrics.probabilities(logits)
     figures = {"confusion": confusion_figure(metrics.confusion(logits, labels, len(classes)), classes)}
     if logits.shape[1] > 1:
-        figures["samples"] = samples_figure(images[:16], labels[:16], shares[:16], classes)
+        shown = images[:SHOWN]
+        figures["samples"] = samples_figure(shown, labels[:len(shown)], shares[:len(shown)], classes)
         return figures
     thresholds = (0.5,) if threshold is None else (0.5, threshold)
     figures["roc"], figures["pr"] = roc_figure(logits, labels, thresholds), pr_figure(logits, labels, thresholds)

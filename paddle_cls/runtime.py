@@ -1,6 +1,7 @@
 """What the computation runs on: device, threads, seeds, mixed precision, and the processes of one training."""
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -85,7 +86,8 @@ class World:
             if device == "cpu":
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
             import paddle.distributed as dist
-            dist.init_parallel_env()
+            with contextlib.redirect_stderr(io.StringIO()):                  # it lists its own flags there
+                dist.init_parallel_env()
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -46,7 +46,7 @@ BELOW = {
     "data.ichallenge_pm": "errors data.labels data.photos data.reader data.transforms",
     "checkpoint": "errors files safe_pickle",
     "engine": "data.reader optim runtime",
-    "log": "engine files plots",
+    "log": "engine files metrics plots",
     "run": "checkpoint data.reader engine errors optim runtime",
     "predictor": "checkpoint metrics runtime data.transforms errors models",
     "ops": "ops.build ops.layers",

@@ -193,6 +193,16 @@ def test_several_processes_do_what_one_does(tiny, tmp_path):
     assert len(re.findall("epoch 1/1 ", out)) == 1                     # only the first process speaks
 
 
+def test_paddles_own_launcher_trains_data_parallel(tiny, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE_TRAINER")}
+    done = subprocess.run([sys.executable, "-m", "paddle.distributed.launch", "--backend", "gloo", "--nproc_per_node", "2",
+                           "--log_dir", tmp_path / "log", ROOT / "train.py", *command(tiny, tmp_path / "run", "--epochs", 1)],
+                          env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in outcome(tmp_path / "run") if "epoch" in row] == [6]
+    assert "90 training and 26 validation images" in done.stdout
+
+
 def test_a_killed_worker_ends_all_with_one_message(tiny, tmp_path):
     process = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", 2)
     while not read_rows(tmp_path / "run" / "metrics.jsonl"):

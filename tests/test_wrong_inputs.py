@@ -35,9 +35,9 @@ def test_without_the_mistakes_it_works(call, here):
     ("3", "unexpected '3'; every value follows its flag, such as --epochs 10"),
     ("--lr", "--lr: expected one argument; train.py --help lists the flags"),
     ("--model resnett", r"unknown model 'resnett'; did you mean 'resnet'\?"),
-    ("--model lstm", "unknown model 'lstm'; known: resnet, vgg"),
+    ("--model lstm", "unknown model 'lstm'; known: alexnet, lenet, resnet, resnet_small, vgg"),
     ("--dataset cifar", r"unknown data set 'cifar'; did you mean 'cifar10'\?"),
-    ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, shapes"),
+    ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, ichallenge_pm, shapes"),
     ("--optimizer adm", r"--optimizer: unknown value 'adm'; did you mean 'adamw?'\?"),
     ("--schedule linear", "--schedule: unknown value 'linear'; known: constant, cosine, onecycle, step"),
     ("--augment flip", r"--augment: unknown value 'flip'; did you mean 'crop_flip'\?"),
@@ -85,7 +85,6 @@ def test_flags(refused, flags, message):
     refused(train, message, *NEW, *flags.split())
 
 
-@pytest.mark.xfail(strict=True, reason="train.check_folder makes the folder before the rest is known good")
 def test_a_refused_run_leaves_no_folder(refused):
     refused(train, "depth=33", *NEW, "--depth", "33", "--output-dir", "another")
 
@@ -183,8 +182,7 @@ def test_resume(refused, here, flags, change, message):
 
 
 @pytest.mark.parametrize("limit, where", [
-    pytest.param(0, "new", marks=pytest.mark.xfail(strict=True, reason="train.check_folder leaves an empty .writable")),
-    (300, "new"), (20_000, "new/best")])
+    (0, "new"), (300, "new"), (20_000, "new/best")])
 def test_a_full_disk(call_in_memory, here, limit, where):
     """A limit to the size of a file stands for the full disk: at the first byte, in the settings, in the checkpoint."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

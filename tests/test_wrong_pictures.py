@@ -80,6 +80,10 @@ def test_no_picture_is_named(refused, here):
     refused(infer, r"--image: which pictures\? For example --image dog\.png, a folder, or 'photos/\*\.jpg'")
 
 
+def test_a_name_of_two_lines_stays_on_one(refused, here):
+    refused(infer, r"--image two lines\.png: no such file or folder", "--image", "two\nlines.png")
+
+
 def test_no_checkpoint_is_there(refused, pictures):
     refused(infer, r"no checkpoint under output/; train one first: python train\.py --model resnet --depth 20, or name one with "
                    r"--checkpoint", "--image", "good.png")

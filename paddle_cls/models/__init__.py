@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
-    import paddle
     from paddle import nn
 
 # name: file of this folder, and the constructor in it
@@ -56,9 +55,3 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
 def count_parameters(model: "nn.Layer") -> int:
     """Return how many numbers the optimizer trains (BN's running statistics are not among them)."""
     return sum(int(p.size) for p in model.parameters() if not p.stop_gradient)
-
-
-def first_and_last_weights(model: "nn.Layer") -> dict[str, "paddle.Tensor"]:
-    """Return {"first", "last"}: the weights, without biases, of the layers next to the input and to the output."""
-    weights = [p for p in model.parameters() if not p.stop_gradient and len(p.shape) > 1]
-    return {"first": weights[0], "last": weights[-1]}
