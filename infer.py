@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from paddle_cls import runtime
 from paddle_cls.config import InferConfig, parse
@@ -18,6 +19,15 @@ from paddle_cls.errors import UserError, reported
 from paddle_cls.files import write_text, writing
 
 PROGRAM = "infer.py"
+VERDICT = ("verdict", "positive", "probability", "threshold")
+
+
+class Answer(NamedTuple):
+    """What is said about one picture."""
+
+    image: str
+    top: list[tuple[str, float]]                   # (class, probability), the likeliest first
+    verdict: dict | None                           # of a yes-or-no network: see Predictor.verdict
 
 
 def main(argv: list[str]) -> int:
@@ -40,7 +50,7 @@ def main(argv: list[str]) -> int:
             failures.append(str(result))
         else:
             name = os.fsencode(path).decode("utf-8", "replace")      # a name that is no UTF-8 could not be written
-            answers.append((name, top(result, predictor.classes, config.topk)))
+            answers.append(Answer(name, top(result, predictor.classes, config.topk), predictor.verdict(result)))
     if not answers:
         more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
         raise UserError(failures[0] + more)
@@ -87,24 +97,34 @@ def top(probabilities, classes: list[str], count: int) -> list[tuple[str, float]
     return ranked[:count]
 
 
-def as_text(answers: list) -> str:
-    """Return a paragraph a picture."""
-    return "".join(f"{path}\n" + "".join(f"  {p:6.1%}  {name}\n" for name, p in best) for path, best in answers)
+def as_text(answers: list[Answer]) -> str:
+    """Return a paragraph a picture; of a yes-or-no network the verdict, its probability of a yes and the threshold."""
+    return "".join(f"{answer.image}\n" + _lines(answer) for answer in answers)
 
 
-def as_json(answers: list) -> str:
-    """Return a list of {"image", "top": [{"class", "probability"}]}."""
-    return json.dumps([{"image": path, "top": [{"class": name, "probability": p} for name, p in best]}
-                       for path, best in answers], indent=1, ensure_ascii=False) + "\n"
+def _lines(answer: Answer) -> str:
+    if answer.verdict is None:
+        return "".join(f"  {p:6.1%}  {name}\n" for name, p in answer.top)
+    return "  {verdict} (probability of {positive} {probability:.3f}, threshold {threshold:.3f})\n".format(**answer.verdict)
 
 
-def as_csv(answers: list) -> str:
-    """Return lines of image,rank,class,probability."""
+def as_json(answers: list[Answer]) -> str:
+    """Return a list of {"image", "top": [{"class", "probability"}]} and the parts of the verdict, if there is one."""
+    return json.dumps([{"image": image, "top": [{"class": name, "probability": p} for name, p in best], **(verdict or {})}
+                       for image, best, verdict in answers], indent=1, ensure_ascii=False) + "\n"
+
+
+def as_csv(answers: list[Answer]) -> str:
+    """Return lines of image,rank,class,probability; of a yes-or-no network image,verdict,positive,probability,threshold."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["image", "rank", "class", "probability"])
-    for path, best in answers:
-        writer.writerows([path, rank, name, f"{p:.6f}"] for rank, (name, p) in enumerate(best, 1))
+    verdicts = any(answer.verdict for answer in answers)
+    writer.writerow(["image", *VERDICT] if verdicts else ["image", "rank", "class", "probability"])
+    for image, best, verdict in answers:
+        if verdict:
+            writer.writerow([image, *(f"{v:.6f}" if isinstance(v, float) else v for v in (verdict[k] for k in VERDICT))])
+        else:
+            writer.writerows([image, rank, name, f"{p:.6f}"] for rank, (name, p) in enumerate(best, 1))
     return out.getvalue()
 
 

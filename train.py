@@ -16,7 +16,6 @@ from paddle_cls.errors import UserError, reported
 from paddle_cls.files import write_text, writing
 
 PROGRAM = "train.py"
-SHOWN = 16                                         # validation images in the picture of samples
 
 
 def main(argv: list[str]) -> int:
@@ -82,7 +81,7 @@ def check_model(config: Config) -> None:
 
 def model_settings(config: Config) -> dict:
     """Return the arguments of the model that are given in the settings."""
-    given = {"depth": config.depth}
+    given = {"depth": config.depth, "init": config.init}
     if "image_size" in models.model_arguments(config.model):
         given["image_size"] = config.image_size
     return {name: value for name, value in given.items() if value is not None}
@@ -93,7 +92,8 @@ def load(config: Config, world: runtime.World):
     from paddle_cls.data import load_data
     if world.rank > 0:
         world.wait()
-    data = load_data(config.dataset, config.data_dir)
+    data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split,
+                     holdout=config.holdout)
     if world.rank == 0:
         world.wait()
     return data
@@ -104,22 +104,22 @@ def build(config: Config, data):
     arguments = model_settings(config)
     if "image_size" in models.model_arguments(config.model):
         arguments.setdefault("image_size", data.image_size)
-    return models.build_model(config.model, len(data.classes), **arguments), arguments
+    return models.build_model(config.model, data.outputs, **arguments), arguments
 
 
 def evaluate(config: Config) -> int:
     """Print the figures of a checkpoint on the validation split, as one JSON line."""
     from paddle_cls import checkpoint, metrics
-    from paddle_cls.data import load_data
     from paddle_cls.predictor import Predictor
     path = checkpoint.find(config.checkpoint or config.output_dir)
     predictor = Predictor.from_checkpoint(path, device=config.device)
-    data = load_data(config.dataset, config.data_dir)
+    data = load(config, runtime.World())
     if list(data.classes) != predictor.classes:
         raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
                         f"{list(data.classes)}")
     logits = predictor.logits(data.val.images, batch_size=config.eval_batch_size)
-    print(json.dumps({"checkpoint": str(path), **metrics.classification(logits, data.val.labels)}))
+    figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold)
+    print(json.dumps({"checkpoint": str(path), **figures}))
     return 0
 
 
@@ -132,7 +132,7 @@ def train(config: Config, world: runtime.World) -> int:
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
 
-    from paddle_cls import engine, metrics, optim
+    from paddle_cls import binary, engine, metrics, optim
     from paddle_cls.data import transforms
     from paddle_cls.data.reader import batches, num_batches, prefetch
     from paddle_cls.log import Log, Progress, epoch_line
@@ -148,7 +148,7 @@ def train(config: Config, world: runtime.World) -> int:
     speed = accelerate(model, device, config.onednn)
     optimizer = optim.build_optimizer(
         config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
-        decay_norm_bias=config.decay_norm_bias)
+        decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
     schedule = optim.build_schedule(
         config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
@@ -156,14 +156,18 @@ def train(config: Config, world: runtime.World) -> int:
 
     run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about={
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
-        "classes": data.classes, "image_size": config.image_size or data.image_size,
-        "normalization": dataclasses.asdict(data.normalization)})
+        "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
+        "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)})
     resumed = config.resume and run.resume()
     main_process = world.rank == 0
     if main_process:
         introduce(config, run, data, resumed, speed)
     log = Log(config.output_dir, run.step, run.epoch, active=main_process)
     network = world.parallel(model)
+
+    def predict(split):
+        parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
+        return run.predict(prefetch(parts)())
 
     while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
@@ -186,13 +190,14 @@ def train(config: Config, world: runtime.World) -> int:
                           f"--resume --output-dir {config.output_dir}")
                 return 130 if interrupted else 143
         timing = bar.timing(run.totals)
-        val = batches(data.val, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
-        logits, labels = run.predict(prefetch(val)())
+        logits, labels = predict(data.val)
+        threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
         figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
-                   **metrics.classification(logits, labels, "val/")}
+                   **metrics.classification(logits, labels, "val/", threshold=threshold)}
         log.scalars(run.step, {**figures, **timing})           # before the checkpoint: a kill between repeats, not loses, it
         run.end_epoch(figures, whole=run.step == first + per_epoch)
-        log.pictures(run.step, data.val.images[:SHOWN], logits, labels, data.classes, optim.trainable(model))
+        log.pictures(run.step, data.val.images, logits, labels, data.classes, optim.trainable(model), threshold=threshold,
+                     last=run.step >= stop)
         bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()
     if main_process:

@@ -23,10 +23,14 @@ def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | 
 class Config:
     """One training run; the defaults are the tutorial's. The last three say what to do with it and are not saved."""
 
-    model: str = option("resnet", "network: resnet (resnet_cifar10) or vgg (vgg_bn_drop)")
+    model: str = option("resnet", "network: resnet (resnet_cifar10), vgg (vgg_bn_drop), lenet, alexnet or resnet_small")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
-    dataset: str = option("cifar10", "cifar10, or shapes (drawn by the package, no download)")
+    init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
+    dataset: str = option("cifar10", "cifar10, ichallenge_pm, or shapes (drawn by the package, no download)")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download)")
+    val_split: str | None = option(None, "validate on a part of the training images instead: a share such as 0.2, or one of k "
+                                         "parts such as 2/5 (k-fold)")
+    holdout: float = option(0.0, "share of the training images kept apart to choose the threshold of a yes", low=0, high=0.9)
     image_size: int | None = option(None, "pixels a side (default: the data set's own)", low=1, high=4096)
     output_dir: Path | None = option(None, "run folder (default: output/<dataset>_<model>)")
     epochs: int = option(10, "full passes over the training split", low=1)
@@ -35,6 +39,7 @@ class Config:
     max_steps: int | None = option(None, "stop after this many optimizer steps, for a quick try", low=1)
     optimizer: str = option("adam", "update rule", choices=("adam", "adamw", "momentum", "nesterov"))
     lr: float = option(1e-3, "peak learning rate, per optimizer step", low=0)
+    lr_scale: dict[str, float] | None = option(None, "factors of lr for layers by name, such as fc1=0.003,fc2=0.1", low=0)
     momentum: float = option(0.9, "of momentum and nesterov", low=0, high=1)
     weight_decay: float = option(0.0, "L2 coefficient (adamw: decoupled)", low=0)
     decay_norm_bias: bool = option(True, "apply weight decay to batch normalization and biases too")
@@ -43,7 +48,7 @@ class Config:
     step_epochs: int = option(100, "step schedule: epochs between two drops", low=1)
     step_gamma: float = option(0.1, "step schedule: factor of a drop", low=0, high=1)
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, high=0.99)
-    augment: str = option("none", "training images", choices=("none", "crop_flip"))
+    augment: str = option("none", "training images", choices=("none", "crop_flip", "fundus"))
     clip_norm: float | None = option(None, "largest global norm of the gradient (default: not clipped)", low=1e-12)
     accumulate: int = option(1, "parts in which a batch goes through the network, to save memory", low=1)
     ema_decay: float | None = option(None, "average the weights with this decay a step, evaluate and save the average",
@@ -125,8 +130,16 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
         raise UserError(f"{where}: needs a value ({kind.__name__})")
     if typing.get_origin(kind) is tuple:
         return tuple(value)
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):         # a flag: fc1=0.003,fc2=0.1
+            value = dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(","))
+        return {str(key): _bounded(float, one, meta, f"{where}: {key}") for key, one in value.items()}
     if value is False and "off" in meta["choices"]:              # YAML reads off as false
         value = "off"
+    return _bounded(kind, value, meta, where)
+
+
+def _bounded(kind: type, value: typing.Any, meta: Mapping, where: str) -> typing.Any:
     try:
         value = _convert(kind, value)
     except (ValueError, TypeError):
@@ -185,7 +198,8 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
             parser.add_argument(flag, nargs="+", metavar="PATH", help=text)
         else:
             choices = f.metadata["choices"]
-            metavar = "{" + ",".join(choices) + "}" if choices else getattr(kind, "__name__", "").upper()
+            name = "LAYER=FACTOR,..." if typing.get_origin(kind) is dict else kind.__name__.upper()
+            metavar = "{" + ",".join(choices) + "}" if choices else name
             parser.add_argument(flag, metavar=metavar, help=text)
     known = [s for action in parser._actions for s in action.option_strings]
     namespace, extra = parser.parse_known_args(argv)

@@ -5,7 +5,7 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class UserError(ValueError):
@@ -17,6 +17,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"unknown {what} {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
+
+
+def report_all(problems: Sequence[str], most: int = 20) -> None:
+    """Raise one UserError that lists all problems (the first `most` of them, and how many more); none: return."""
+    if problems:
+        count = f"{len(problems)} problems: " if len(problems) > 1 else ""
+        more = f"; and {len(problems) - most} more" if len(problems) > most else ""
+        raise UserError(count + "; ".join(problems[:most]) + more)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from .engine import Totals
@@ -15,6 +16,7 @@ from .files import write_text, writing
 if TYPE_CHECKING:
     import matplotlib.figure
 
+FIGURE_SECONDS = 30                                # between two times that figures are drawn
 QUIET_SECONDS = 10                                 # between two progress lines where there is no terminal
 
 
@@ -40,7 +42,7 @@ class Log:
 
         active: False makes a log that does nothing, for all processes but the first.
         """
-        self.active, self.last = active, step
+        self.active, self.last, self.drawn = active, step, float("-inf")
         if not active:
             return
         from visualdl import LogWriter
@@ -71,23 +73,23 @@ class Log:
         self.last = step
 
     def pictures(self, step: int, images: np.ndarray, logits: np.ndarray, labels: np.ndarray, classes: Sequence[str],
-                 parameters: Sequence) -> None:
-        """Draw an epoch: curves, confusion matrix, the first images with the verdict, and histograms of two weights.
+                 parameters: Sequence, *, threshold: float | None = None, last: bool = False) -> None:
+        """Draw an evaluation (curves, `plots.evaluation`) and histograms of two weights: if it is the `last`, or due.
 
-        images: uint8 (K, H, W, 3), the first K of the N that logits (N, C) and labels (N,) belong to. parameters: the
-        network's trainable tensors, of which the first and the last of two or more dimensions are shown.
+        It takes seconds, so it is due every FIGURE_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
+        belong to. parameters: the network's trainable tensors, of which the first and the last of two or more dimensions
+        are shown. threshold: as in `plots.evaluation`.
         """
-        if not self.active:
+        if not self.active or (not last and time.monotonic() - self.drawn < FIGURE_SECONDS):
             return
-        from . import metrics, plots
-        shown = len(images)
+        from . import plots
         self.figure(step, "curves", plots.curves_figure([row for row in read_rows(self.file) if "epoch" in row]))
-        self.figure(step, "confusion", plots.confusion_figure(metrics.confusion(logits, labels, len(classes)), classes))
-        self.figure(step, "samples", plots.samples_figure(images, labels[:shown], metrics.probabilities(logits[:shown]),
-                                                          classes))
+        for name, figure in plots.evaluation(images, labels, logits, classes, threshold).items():
+            self.figure(step, name, figure)
         weights = [p for p in parameters if len(p.shape) > 1]
         self.histogram(step, "weights/first", weights[0].numpy())
         self.histogram(step, "weights/last", weights[-1].numpy())
+        self.drawn = time.monotonic()
 
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
         """Write the distribution of some numbers."""
@@ -97,9 +99,10 @@ class Log:
     def figure(self, step: int, name: str, figure: "matplotlib.figure.Figure") -> None:
         """Write a matplotlib figure to VisualDL, and its newest state to NAME.png in the run folder."""
         from .plots import pixels
+        image = pixels(figure)
         with writing(self.folder):
-            self.writer.add_image(name, pixels(figure), step)
-            figure.savefig(self.file.with_name(f"{name}.png"))
+            self.writer.add_image(name, image, step)
+            Image.fromarray(image).save(self.file.with_name(f"{name}.png"))
 
     def close(self) -> None:
         """Bring everything onto the disk."""
@@ -111,8 +114,9 @@ class Log:
 def epoch_line(epochs: int, figures: Mapping, best: Mapping, timing: Mapping) -> str:
     """Return the summary line of an epoch; timing: of `Progress.timing`."""
     f = figures
+    auc = f" auc {f['val/auc']:.4f}" if "val/auc" in f else ""
     return (f"epoch {f['epoch']}/{epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
-            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
+            f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
             f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  {timing['seconds']:.0f} s")
 
 

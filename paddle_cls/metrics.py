@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from . import binary
+
 
 def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the cross entropy of each sample in nats, float64 (N,).
@@ -31,16 +33,20 @@ def predictions(logits: np.ndarray) -> np.ndarray:
     return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
-def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "") -> dict[str, float]:
+def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "", *,
+                   threshold: float | None = None) -> dict[str, float]:
     """Return {"loss", "acc1", "error_rate"} over the samples, each name behind `prefix`; the last two in [0, 1].
 
-    Raises ValueError if there are none.
+    With one sigmoid logit, and samples of both labels, also all of `binary.figures`, which takes `threshold`. Raises
+    ValueError if there are no samples.
     """
     if not len(labels):
         raise ValueError("no samples to evaluate")
     acc1 = float((predictions(logits) == labels).mean())
-    return {f"{prefix}loss": float(losses(logits, labels).mean()), f"{prefix}acc1": acc1,
-            f"{prefix}error_rate": 1 - acc1}
+    both = logits.shape[1] == 1 and len(np.unique(labels)) == 2
+    more = binary.figures(logits, labels, threshold) if both else {}
+    return {f"{prefix}{name}": value for name, value in
+            {"loss": float(losses(logits, labels).mean()), "acc1": acc1, "error_rate": 1 - acc1, **more}.items()}
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

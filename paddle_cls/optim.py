@@ -1,7 +1,7 @@
 """Learning-rate schedules, optimizers and weight averaging, from plain arguments."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import paddle
 from paddle import nn
@@ -72,23 +72,38 @@ def decayed(model: nn.Layer, decay_norm_bias: bool) -> list[bool]:
     return [decay_norm_bias or len(p.shape) > 1 for p in trainable(model)]
 
 
+def scales(model: nn.Layer, factors: Mapping[str, float]) -> list[float]:
+    """Return for each trainable parameter the factor of its learning rate: that of its layer in `factors`, else 1.
+
+    factors: by layer, as "fc1" or "conv1.bn". Raises UserError for a layer that the model has not.
+    """
+    names = [name for name, p in model.named_parameters() if not p.stop_gradient]
+    layers = {name.rpartition(".")[0] for name in names}
+    for layer in factors:
+        if not any(f"{name}.".startswith(f"{layer}.") for name in layers):
+            raise UserError(f"lr_scale: {unknown('layer', layer, layers)}")
+    return [math.prod(factor for layer, factor in factors.items() if name.startswith(f"{layer}.")) for name in names]
+
+
 def trainable(model: nn.Layer) -> list[paddle.Tensor]:
     """Return the parameters that an optimizer changes, in the model's order."""
     return [p for p in model.parameters() if not p.stop_gradient]
 
 
 def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight_decay: float = 0.0,
-                    decay_norm_bias: bool = True) -> paddle.optimizer.Optimizer:
+                    decay_norm_bias: bool = True,
+                    lr_scale: Mapping[str, float] | None = None) -> paddle.optimizer.Optimizer:
     """Return optimizer `name` (adam, adamw, momentum, nesterov) over the trainable parameters of `model`.
 
     The learning rate is set at each step (see `build_schedule`). weight_decay: an L2 term in the gradient; adamw takes it
     off the weight instead (Loshchilov and Hutter 2017). decay_norm_bias=False spares one-dimensional parameters.
-    Raises UserError for an unknown name.
+    lr_scale: factors of the learning rate for layers, by their name.
+    Raises UserError for an unknown name of an optimizer or a layer.
     """
-    marks = decayed(model, decay_norm_bias)
-    groups = [{"params": [p for p, mark in zip(trainable(model), marks, strict=True) if mark == kind],
-               "weight_decay": weight_decay if kind else 0.0} for kind in (True, False)]
-    groups = [group for group in groups if group["params"]]
+    kinds = list(zip(decayed(model, decay_norm_bias), scales(model, lr_scale or {}), strict=True))
+    groups = [{"params": [p for p, own in zip(trainable(model), kinds, strict=True) if own == kind],
+               "weight_decay": weight_decay if kind[0] else 0.0, "learning_rate": kind[1]}
+              for kind in sorted(set(kinds), reverse=True)]
     common = {"learning_rate": 0.0, "parameters": groups}
     if name == "adam":
         return paddle.optimizer.Adam(**common)

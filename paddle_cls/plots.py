@@ -6,6 +6,79 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from . import binary, metrics
+
+SHOWN = 16                                         # images in the picture of samples
+
+
+def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, classes: Sequence[str],
+               threshold: float | None = None) -> dict[str, Figure]:
+    """Return {name: figure} of an evaluation: "confusion" and "samples"; for one sigmoid logit also "roc" and "pr".
+
+    images: uint8 (N, H, W, 3); labels: int (N,); logits: float (N, C). threshold: marked on the curves beside 0.5.
+    """
+    shares = metrics.probabilities(logits)
+    figures = {"confusion": confusion_figure(metrics.confusion(logits, labels, len(classes)), classes)}
+    if logits.shape[1] > 1:
+        shown = images[:SHOWN]
+        figures["samples"] = samples_figure(shown, labels[:len(shown)], shares[:len(shown)], classes)
+        return figures
+    thresholds = (0.5,) if threshold is None else (0.5, threshold)
+    figures["roc"], figures["pr"] = roc_figure(logits, labels, thresholds), pr_figure(logits, labels, thresholds)
+    for name, places in verdicts(shares[:, 1], labels).items():
+        if len(places):
+            figures[f"samples_{name}"] = samples_figure(images[places], labels[places], shares[places], classes)
+    return figures
+
+
+def verdicts(scores: np.ndarray, labels: np.ndarray, count: int = 8) -> dict[str, np.ndarray]:
+    """Return the places of the `count` surest "right" and "wrong" answers, and of the least sure ones, "unsure".
+
+    scores: float (N,), probability of label 1; over 0.5 is a yes.
+    """
+    order = np.argsort(-abs(scores - 0.5), kind="stable")
+    right = (scores > 0.5) == labels
+    return {"right": order[right[order]][:count], "wrong": order[~right[order]][:count], "unsure": order[::-1][:count]}
+
+
+def roc_figure(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
+    """Return the ROC curve of one sigmoid logit (N, 1), with its area and the points of some thresholds."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+    low, high = binary.auc_interval(logits[:, 0], labels)
+    wrong, found, _ = roc_curve(labels, logits[:, 0], drop_intermediate=False)
+    title = f"area {roc_auc_score(labels, logits[:, 0]):.4f} (95%: {low:.4f} to {high:.4f})"
+    points = []
+    for threshold in thresholds:
+        tp, fp, tn, fn = binary.confusion_counts(binary.probability(logits), labels, threshold)
+        points.append((fp / (fp + tn), tp / (tp + fn), threshold))
+    return _curve(wrong, found, points, title, "1 - specificity", "sensitivity")
+
+
+def pr_figure(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
+    """Return the precision-recall curve of one sigmoid logit (N, 1), with the points of some thresholds."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+    precision, recall, _ = precision_recall_curve(labels, logits[:, 0])
+    points = []
+    for threshold in thresholds:
+        tp, fp, _, fn = binary.confusion_counts(binary.probability(logits), labels, threshold)
+        if tp + fp:
+            points.append((tp / (tp + fn), tp / (tp + fp), threshold))
+    title = f"average precision {average_precision_score(labels, logits[:, 0]):.4f}"
+    return _curve(recall, precision, points, title, "recall (sensitivity)", "precision")
+
+
+def _curve(x: np.ndarray, y: np.ndarray, points: Sequence[tuple[float, float, float]], title: str, xlabel: str,
+           ylabel: str) -> Figure:
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(x, y)
+    for across, up, threshold in points:
+        axes.plot(across, up, "o", label=f"threshold {threshold:.3f}")
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
 
 def confusion_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return a confusion matrix as a picture. counts: int (C, C), row = true class, column = predicted."""
@@ -31,7 +104,7 @@ def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.nda
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(1.6 * columns, 2.1 * rows), layout="constrained")
     guesses = probabilities.argmax(axis=1)
     for axes, image, label, guess, row in zip(figure.subplots(rows, columns, squeeze=False).flat, images, labels, guesses,
                                               probabilities, strict=False):

@@ -24,9 +24,11 @@ class Predictor:
         predictor.features(["dog.png"])            # float32 (1, 64), the last layer before the head
     """
 
-    def __init__(self, model: paddle.nn.Layer, classes: Sequence[str], image_size: int, normalization: Normalization):
+    def __init__(self, model: paddle.nn.Layer, classes: Sequence[str], image_size: int, normalization: Normalization,
+                 threshold: float | None = None):
+        """threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None."""
         self.model, self.classes, self.image_size = model, list(classes), image_size
-        self.normalization = normalization
+        self.normalization, self.threshold = normalization, threshold
 
     @classmethod
     def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto") -> "Predictor":
@@ -38,13 +40,15 @@ class Predictor:
         path = checkpoint.find(None if place is None else Path(place))
         info = checkpoint.read_info(path)
         try:
-            model = build_model(info["model"]["name"], len(info["classes"]), **info["model"]["arguments"])
+            outputs = info.get("outputs", len(info["classes"]))
+            model = build_model(info["model"]["name"], outputs, **info["model"]["arguments"])
             normalization = Normalization(**info["normalization"])
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
         runtime.set_device(device)
         checkpoint.load(path, model, info)
-        return cls(model, info["classes"], info["image_size"], normalization)
+        threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
+        return cls(model, info["classes"], info["image_size"], normalization, threshold)
 
     def __call__(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
         """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
@@ -58,12 +62,24 @@ class Predictor:
         """Return the last layer before the head, float32 (N, F). Raises UserError for an unreadable file."""
         return self._run(self.model.forward_features, images, batch_size)
 
+    def verdict(self, probabilities: np.ndarray) -> dict | None:
+        """Return the answer of a yes-or-no network to one picture; None for other networks.
+
+        probabilities: float (2,), a row of what calling gives. Keys: "verdict" (a class), "positive" (the class that is the
+        yes), "probability" (of the yes), "threshold" (over which it is said).
+        """
+        if self.threshold is None:
+            return None
+        share = float(probabilities[1])
+        return {"verdict": self.classes[int(share > self.threshold)], "positive": self.classes[1], "probability": share,
+                "threshold": self.threshold}
+
     def files(self, paths: Iterable[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, np.ndarray | UserError]]:
         """Yield for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
 
         Files are decoded by several threads while the network computes.
         """
-        for batch in _in_batches(_decoded(paths, batch_size), batch_size):
+        for batch in _in_batches(_decoded(paths, batch_size, self.image_size), batch_size):
             good = [image for _, image in batch if not isinstance(image, UserError)]
             answers = iter(self(good, batch_size=batch_size) if good else ())
             for path, image in batch:
@@ -75,17 +91,17 @@ class Predictor:
         out = []
         with runtime.evaluating(self.model):
             for start in range(0, len(images), batch_size):
-                part = [image if isinstance(image, np.ndarray) else decode(image)
+                part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
                         for image in images[start:start + batch_size]]
                 batch = eval_transform(part, self.image_size, self.normalization)
                 out.append(function(paddle.to_tensor(batch)).numpy())
         return np.concatenate(out)
 
 
-def _decoded(paths: Iterable[Path], ahead: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
     def attempt(path: Path) -> np.ndarray | UserError:
         try:
-            return decode(path)
+            return decode(path, size)
         except UserError as error:
             return error
 

@@ -25,6 +25,8 @@ def flags(*argv: str, cls: type = Config, base=None):
 def another(cls: type, field: dataclasses.Field) -> tuple[str, object]:
     """Return (the text, the value) of a setting that is not its default."""
     kinds = {kind for hint in [typing.get_type_hints(cls)[field.name]] for kind in typing.get_args(hint) or (hint,)}
+    if field.name == "lr_scale":
+        return "fc1=0.25,conv1.bn=3", {"fc1": 0.25, "conv1.bn": 3.0}
     if field.metadata["choices"]:
         value = next(choice for choice in field.metadata["choices"] if choice != field.default)
     else:

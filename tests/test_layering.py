@@ -24,18 +24,26 @@ BELOW = {
     "config": "errors",                            # nobody but the scripts imports it
     "runtime": "errors",
     "processes": "",
-    "metrics": "",
-    "plots": "",
+    "binary": "",
+    "metrics": "binary",
+    "plots": "binary metrics",
     "optim": "errors",
     "models": "errors",
+    "models.alexnet": "errors",
+    "models.lenet": "errors",
+    "models.resnet_small": "models.resnet",
     "models.resnet": "errors",
     "models.vgg": "errors",
-    "data": "errors data.cifar data.shapes data.reader data.transforms",
+    "data": "errors data.cifar data.ichallenge_pm data.shapes data.reader data.splits data.transforms",
     "data.reader": "",
     "data.transforms": "errors",
     "data.download": "errors files",
     "data.cifar": "errors safe_pickle data.download data.reader",
     "data.shapes": "data.reader",
+    "data.splits": "errors data.reader",
+    "data.labels": "errors",
+    "data.photos": "errors data.download data.transforms",
+    "data.ichallenge_pm": "errors data.labels data.photos data.reader data.transforms",
     "checkpoint": "errors files safe_pickle",
     "engine": "data.reader optim runtime",
     "log": "engine files metrics plots",
@@ -47,9 +55,10 @@ BELOW = {
 }
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
-    "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "metrics": "numpy", "config": "yaml",
+    "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "config": "yaml",
+    "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
     "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
-    "runtime": "paddle numpy psutil", "log": "numpy tqdm visualdl matplotlib", "plots": "numpy matplotlib", "ops": "paddle",
+    "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
 
 

@@ -1,47 +1,66 @@
 """The data sets, by the names that `--dataset` takes. Nothing here loads Paddle."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError, unknown
-from . import cifar
+from . import cifar, ichallenge_pm
 from .reader import Split, Transform
-from .transforms import CIFAR10, Normalization, eval_transform, random_crop_flip
+from .splits import hold_out
+from .transforms import CIFAR10, HALF, Normalization, eval_transform, random_crop_flip, random_fundus
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set ready for training; `classes[label]` is a label's name."""
+    """A data set ready for training; `classes[label]` is a label's name.
+
+    sigmoid: two classes told apart by one sigmoid logit, that of classes[1], instead of one output a class.
+    """
 
     train: Split
     val: Split
     classes: tuple[str, ...]
     image_size: int
     normalization: Normalization
+    sigmoid: bool = False
+    holdout: Split | None = None                   # training images on which nothing is trained, to choose a threshold
+
+    @property
+    def outputs(self) -> int:
+        """The numbers that a network gives an image."""
+        return 1 if self.sigmoid else len(self.classes)
 
 
-def _cifar10(root: Path | None) -> Data:
+def _cifar10(root: Path | None, size: int | None) -> Data:
     return Data(cifar.load("train", root), cifar.load("test", root), cifar.CLASSES, 32, CIFAR10)
 
 
-def _shapes(root: Path | None) -> Data:
-    from . import shapes                           # here, so that python -m paddle_cls.data.shapes finds it not loaded
+def _ichallenge_pm(root: Path | None, size: int | None) -> Data:
+    size = size or ichallenge_pm.SIZE
+    train, val = ichallenge_pm.load(root, size)
+    return Data(train, val, ichallenge_pm.CLASSES, size, HALF, sigmoid=True)
+
+
+def _shapes(root: Path | None, size: int | None) -> Data:
+    from . import shapes  # here, so that python -m paddle_cls.data.shapes finds it not loaded
     if root is not None:
         raise UserError("--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir")
     return Data(shapes.generate("train"), shapes.generate("val"), shapes.CLASSES, shapes.SIZE, CIFAR10)
 
 
-DATASETS: dict[str, Callable[[Path | None], Data]] = {
+DATASETS: dict[str, Callable[[Path | None, int | None], Data]] = {
     "cifar10": _cifar10,
+    "ichallenge_pm": _ichallenge_pm,
     "shapes": _shapes,
 }
 
 AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "none": lambda images, rng: images,
     "crop_flip": random_crop_flip,
+    "fundus": random_fundus,
 }
 
 
@@ -51,16 +70,29 @@ def check_name(name: str) -> None:
         raise UserError(unknown("data set", name, DATASETS))
 
 
-def load_data(name: str, root: Path | None = None) -> Data:
+def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
+              holdout: float = 0.0) -> Data:
     """Return data set `name`, whole and checked.
 
-    root: its folder; None for the cache folder (downloaded at need). Raises UserError for an unknown name and for files
-    that are missing or broken.
+    root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
+    large photographs are shrunk as they are read. val_split: validate on a part of the training split instead: a share, or
+    "2/5", the second of five parts. holdout: share of the training split kept apart as `holdout`.
+    Raises UserError for an unknown name and for files that are missing or broken.
     """
     check_name(name)
     if root is not None and not Path(root).is_dir():
         raise UserError(f"--data-dir {root}: no such folder")
-    return DATASETS[name](root)
+    data = DATASETS[name](root, image_size)
+    if val_split is not None:
+        rest, part = hold_out(data.train, val_split, "--val-split")
+        data = replace(data, train=rest, val=part)
+    if holdout:
+        if not data.sigmoid:
+            raise UserError(f"--holdout: data set {name!r} has {len(data.classes)} classes, and only a yes has a threshold; "
+                            f"leave out --holdout")
+        rest, part = hold_out(data.train, str(holdout), "--holdout")
+        data = replace(data, train=rest, holdout=part)
+    return data
 
 
 def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:

@@ -42,6 +42,10 @@ class Split:
         """Return the images uint8 (B, H, W, 3) at `indices`."""
         return self.images[indices]
 
+    def take(self, indices: np.ndarray) -> "Split":
+        """Return the split of the samples at `indices`."""
+        return Split(self.images[indices], self.labels[indices])
+
     def reader(self) -> Reader:
         """Return a reader of samples (image uint8 (H, W, 3), label int), for `paddle.reader` and `paddle.batch`."""
         def read() -> Iterator[Sample]:

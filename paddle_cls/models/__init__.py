@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 # name: file of this folder, and the constructor in it
 MODELS = {
+    "alexnet": "alexnet.AlexNet",
+    "lenet": "lenet.LeNet",
     "resnet": "resnet.resnet_cifar10",
+    "resnet_small": "resnet_small.ResNetSmall",
     "vgg": "vgg.vgg_bn_drop",
 }
 

@@ -1,0 +1,119 @@
+"""iChallenge-PM (PALM, Fu et al. 2019): photographs of the fundus, with pathologic myopia or without.
+
+Readers with the eye-disease tutorial's names, and the whole set as arrays. The data is given out by its organisers; it
+is read as it comes from them, or as the tutorial has it.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError, report_all
+from .labels import read_labels
+from .photos import load_photos
+from .reader import Reader, Split, batches
+from .transforms import EXTENSIONS, HALF, eval_transform
+
+SIZE = 224                                         # pixels a side, the tutorial's
+CLASSES = ("not pathologic", "pathologic myopia")
+LETTERS = {"P": 1, "H": 0, "N": 0}                 # pathologic, high myopia, normal: first letter of a training file
+TRAIN, VAL = "PALM-Training400", "PALM-Validation400"
+TABLES = ("labels.csv", "PM_Label_and_Fovea_Location.xlsx", "PALM-Validation-GT/PM_Label_and_Fovea_Location.xlsx")
+_NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}          # left by file managers
+
+
+def transform_img(img: np.ndarray) -> np.ndarray:
+    """Return float32 (3, 224, 224) in [-1, 1] of a photograph uint8 (H, W, 3) RGB of any size.
+
+    The shorter side is brought to 224 and the middle cut out, as in training, evaluation and inference everywhere in the
+    package (the tutorial squeezes to a square, takes each fourth or so pixel, and keeps OpenCV's BGR).
+    """
+    return eval_transform([img], SIZE, HALF)[0]
+
+
+def data_loader(datadir: str | Path, batch_size: int = 10, mode: str = "train", *, seed: int = 0) -> Reader:
+    """Return a reader of (images float32 (B, 3, 224, 224) in [-1, 1], labels float32 (B, 1)).
+
+    The label is in the first letter of a file's name: P is 1; H and N are 0. mode: "train" gives another order at each
+    pass, the same for the same `seed`; any other keeps the files' order. All photographs are decoded here and kept, so
+    that every mistake in the folder shows now, as one UserError.
+    """
+    return _batched(_checked(*_train_files(Path(datadir))), batch_size, seed if mode == "train" else None)
+
+
+def valid_data_loader(datadir: str | Path, csvfile: str | Path, batch_size: int = 10) -> Reader:
+    """Return a reader like `data_loader`'s, in the files' order, with labels from the table `csvfile`.
+
+    csvfile: a CSV or .xlsx with the columns imgName and Label (see `labels.read_labels`) of exactly the photographs in
+    `datadir`. Raises one UserError for all mistakes.
+    """
+    return _batched(_checked(*_val_files(Path(datadir), Path(csvfile))), batch_size, None)
+
+
+def load(root: Path | None, size: int = SIZE) -> tuple[Split, Split]:
+    """Return the (training, validation) splits, the photographs shrunk to `size` pixels a side.
+
+    root: the folder with PALM-Training400, PALM-Validation400 and the first of TABLES that is there. Raises one
+    UserError that lists all that is missing or wrong.
+    """
+    if root is None:
+        raise UserError(f"--data-dir: where is iChallenge-PM? Its organisers give it out at https://palm.grand-challenge.org; "
+                        f"name the folder that holds {TRAIN}, {VAL} and {TABLES[0]}")
+    root = Path(root)
+    table = next((root / name for name in TABLES if (root / name).exists()), root / TABLES[0])
+    train, val = _train_files(_unnested(root / TRAIN)), _val_files(_unnested(root / VAL), table)
+    alone = [f"{paths[0].parent}: all {len(labels)} photographs have label {labels[0]}; both labels are needed"
+             for paths, labels, problems in (train, val) if not problems and len(set(labels)) == 1]
+    both = _checked(train[0] + val[0], train[1] + val[1], train[2] + val[2] + alone, size)
+    count = len(train[0])
+    return Split(both.images[:count], both.labels[:count]), Split(both.images[count:], both.labels[count:])
+
+
+def _batched(split: Split, batch_size: int, seed: int | None) -> Reader:
+    passes = 0
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal passes
+        passes += 1
+        for batch in batches(split, batch_size, lambda images, _: HALF(images), seed=seed, epoch=passes)():
+            yield batch.images, batch.labels.astype(np.float32)[:, None]
+    return read
+
+
+def _checked(paths: Sequence[Path], labels: Sequence[int], problems: Sequence[str], size: int = SIZE) -> Split:
+    """Return the split of these photographs. Raises UserError for `problems` and all files that cannot be read."""
+    images, unreadable = load_photos(paths, size)
+    report_all([*problems, *unreadable])
+    return Split(images, np.asarray(labels))
+
+
+def _train_files(folder: Path) -> tuple[list[Path], list[int], list[str]]:
+    """Return (photographs, their labels, problems) of a folder whose file names tell the label."""
+    files, problems = _pictures(folder)
+    problems += [f"{file}: the first letter of a training photograph's name must be P (pathologic), H or N (not)"
+                 for file in files if file.name[0].upper() not in LETTERS]
+    return files, [LETTERS.get(file.name[0].upper(), 0) for file in files], problems
+
+
+def _val_files(folder: Path, table: Path) -> tuple[list[Path], list[int], list[str]]:
+    """Return (photographs, their labels, problems) of a folder with a table."""
+    files, problems = _pictures(folder)
+    labels, wrong = read_labels(table, [file.name for file in files]) if files else ({}, [])
+    return files, [labels.get(file.name, 0) for file in files], problems + wrong
+
+
+def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
+    if not folder.is_dir():
+        return [], [f"{folder}: no such folder"]
+    entries = sorted(entry for entry in folder.iterdir()
+                     if not entry.name.startswith(".") and entry.name.lower() not in _NOT_DATA)
+    files = [entry for entry in entries if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
+    problems = [f"{entry}: not a picture ({', '.join(EXTENSIONS)}); move it elsewhere" for entry in entries
+                if entry not in set(files)]
+    return files, problems if entries else [f"{folder}: the folder is empty"]
+
+
+def _unnested(folder: Path) -> Path:
+    """Return the folder of the same name inside `folder` if there is one, as the organisers' archives unpack."""
+    return folder / folder.name if (folder / folder.name).is_dir() else folder
