@@ -155,3 +155,9 @@ def test_what_is_public_is_documented(file):
                 check(node, f"{name}.")
 
     check(ast.parse(file.read_text(encoding="utf-8")), f"{file.stem}.")
+
+
+def test_the_two_requirements_differ_by_paddle_and_its_numpy_only():
+    cpu, gpu = ([line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+                for name in ("requirements.txt", "requirements-gpu.txt"))
+    assert [line.replace("-gpu", "").replace(",<2", "") for line in gpu] == cpu
