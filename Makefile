@@ -12,6 +12,8 @@ PIN = $(if $(PADDLE),"paddlepaddle==$(PADDLE)" $(if $(filter 2.%,$(PADDLE)),"num
 $(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIN) -e ".[test]"
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps onednn-devel==2025.0.1 \
+	    || echo "No oneDNN headers for this machine: Paddle's own CPU operators will train."
 	touch $@
 
 demo: $(VENV)/installed

@@ -162,14 +162,14 @@ def train(config: Config, world: runtime.World) -> int:
     main_process = world.rank == 0
     if main_process:
         introduce(config, run, data, resumed, speed)
-    log = Log(config.output_dir, run.step, active=main_process)
+    log = Log(config.output_dir, run.step, run.epoch, active=main_process)
     network = world.parallel(model)
 
     def predict(split):
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
         return run.predict(prefetch(parts)())
 
-    while run.step < stop:
+    while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
         first = run.epoch * per_epoch
         reader = batches(data.train, config.batch_size, train_transform, seed=config.seed, epoch=run.epoch,
@@ -192,10 +192,10 @@ def train(config: Config, world: runtime.World) -> int:
         timing = bar.timing(run.totals)
         logits, labels = predict(data.val)
         threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
-        figures = {"epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
+        figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
                    **metrics.classification(logits, labels, "val/", threshold=threshold)}
+        log.scalars(run.step, {**figures, **timing})           # before the checkpoint: a kill between repeats, not loses, it
         run.end_epoch(figures, whole=run.step == first + per_epoch)
-        log.scalars(run.step, {**figures, **timing})
         log.pictures(run.step, data.val.images, logits, labels, data.classes, optim.trainable(model), threshold=threshold,
                      last=run.step >= stop)
         bar.close(epoch_line(config.epochs, run.figures, run.best, timing))

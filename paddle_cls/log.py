@@ -37,8 +37,8 @@ def read_rows(file: Path) -> list[dict]:
 class Log:
     """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object)."""
 
-    def __init__(self, folder: Path, step: int = 0, *, active: bool = True):
-        """Continue the log after `step`: rows of later steps, from a run that was killed, are dropped.
+    def __init__(self, folder: Path, step: int = 0, epoch: int = 0, *, active: bool = True):
+        """Continue the log after `step` and `epoch` whole passes: later rows, from a run that was killed, are dropped.
 
         active: False makes a log that does nothing, for all processes but the first.
         """
@@ -51,7 +51,7 @@ class Log:
         taken = len(list(folder.glob(f"vdl/{name}*")))
         self.folder = folder / "vdl" / (f"{name}-{taken + 1}" if taken else name)
         with writing(folder):
-            kept = [row for row in read_rows(self.file) if row["step"] <= step]
+            kept = [row for row in read_rows(self.file) if row["step"] <= step and row.get("epoch", 0) <= epoch]
             write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
             self.writer = LogWriter(logdir=str(self.folder))
 
@@ -63,7 +63,8 @@ class Log:
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
             for name, value in values.items():
-                self.writer.add_scalar(name, float(value), step)
+                if name not in ("step", "epoch"):              # the axis itself
+                    self.writer.add_scalar(name, float(value), step)
 
     def every(self, steps: int, step: int, values: Mapping[str, float]) -> None:
         """Write a row if `steps` steps or more have gone by since the last multiple of `steps`."""

@@ -123,6 +123,7 @@ def curves_figure(rows: Sequence[dict]) -> Figure:
         for split in ("train", "val"):
             axes.plot([row["epoch"] for row in rows], [row[f"{split}/{name}"] for row in rows], marker=".", label=split)
         axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     return figure

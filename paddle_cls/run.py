@@ -116,6 +116,6 @@ class Run:
             self.epoch += 1
             self.totals.clear()
         if self.best is None or figures["val/acc1"] > self.best["val/acc1"]:
-            self.best = {"step": self.step, **figures}
+            self.best = dict(figures)
             self.save("best")
         self.save("last")

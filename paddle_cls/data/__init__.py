@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, unknown
-from . import cifar, ichallenge_pm, shapes
+from . import cifar, ichallenge_pm
 from .reader import Split, Transform
 from .splits import hold_out
 from .transforms import CIFAR10, HALF, Normalization, eval_transform, random_crop_flip, random_fundus
@@ -45,6 +45,7 @@ def _ichallenge_pm(root: Path | None, size: int | None) -> Data:
 
 
 def _shapes(root: Path | None, size: int | None) -> Data:
+    from . import shapes  # here, so that python -m paddle_cls.data.shapes finds it not loaded
     if root is not None:
         raise UserError("--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir")
     return Data(shapes.generate("train"), shapes.generate("val"), shapes.CLASSES, shapes.SIZE, CIFAR10)
