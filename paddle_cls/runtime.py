@@ -43,6 +43,9 @@ def choose_processes(wanted: int | None, device: str, batch_size: int) -> tuple[
     if wanted is not None:
         if wanted > batch_size:
             raise UserError(f"--nproc {wanted}: more processes than the {batch_size} images of a batch (--batch-size)")
+        if wanted > 2 * (os.cpu_count() or 1):     # each takes hundreds of MB: the machine would stand still
+            raise UserError(f"--nproc {wanted}: this machine has {os.cpu_count()} processors; --nproc auto takes one process "
+                            f"a core")
         return wanted, "as --nproc says"
     if device != "cpu" and _gpu_driver():
         return 1, "a GPU is at hand"

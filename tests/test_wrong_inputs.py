@@ -50,6 +50,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("--max-steps 0", "--max-steps: 0 must be at least 1"),
     ("--nproc 0", "--nproc: 0 must be at least 1"),
     ("--nproc 9", r"--nproc 9: more processes than the 8 images of a batch \(--batch-size\)"),
+    ("--nproc 1000 --batch-size 1000", r"--nproc 1000: this machine has \d+ processors; --nproc auto takes one process a core"),
     ("--lr fast", "--lr: 'fast' is not a number"),
     ("--lr nan", "--lr: nan is not a finite number"),
     ("--weight-decay -1", "--weight-decay: -1.0 must be at least 0"),
