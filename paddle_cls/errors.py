@@ -32,15 +32,21 @@ def reported(program: str) -> Iterator[None]:
     """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
 
     So with an OSError: a place that the system does not let us look at, where no better message was at hand.
-    Of several processes the first speaks; the others wait for it to do so, and are mostly ended by then.
+    Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
+    so, and are mostly ended by then.
     """
+    first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
     try:
         yield
     except (UserError, OSError) as error:
-        if os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
+        if not first:
             time.sleep(3)
         text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
         print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        if not first:
+            time.sleep(3)
+        raise

@@ -228,6 +228,15 @@ def test_paddles_own_launcher_trains_data_parallel(tiny, tmp_path):
     assert "90 training and 26 validation images" in done.stdout
 
 
+def test_a_mistake_in_the_data_is_told_once_by_several_processes(tmp_path):
+    (tmp_path / "empty").mkdir()
+    process = start(tmp_path / "empty", tmp_path / "run", "--nproc", 3)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert re.fullmatch(r"train\.py: error: .*empty: no cifar-10-batches-py/ and no cifar-10-python\.tar\.gz.*\n", err), err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_killed_worker_ends_all_with_one_message(tiny, tmp_path):
     process = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", 2)
     while not read_rows(tmp_path / "run" / "metrics.jsonl"):
