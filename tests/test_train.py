@@ -1,4 +1,4 @@
-"""train.py as its users start it: whole runs on a tiny CIFAR-10, resumed, interrupted, killed, in several processes."""
+"""train.py as its users start it: whole runs on a tiny CIFAR-10, resumed, interrupted, killed."""
 
 import json
 import os
@@ -187,68 +187,6 @@ def test_a_crash_between_log_and_checkpoint_neither_loses_nor_doubles_a_row(tiny
             run(tiny, tmp_path / "run", *more, "--resume", "--max-steps", 12)
     run(tiny, tmp_path / "run", *more, "--resume", "--max-steps", 12)
     assert outcome(tmp_path / "run") == [row for row in outcome(unbroken) if row["step"] <= 12]
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_signal_saves_and_leaves(tiny, tmp_path, number, status, processes):
-    process = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", processes)
-    while not read_rows(tmp_path / "run" / "metrics.jsonl"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    os.kill(process.pid, number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    assert "Traceback" not in err
-    step = int(re.search(r"stopped by a signal after step (\d+);", out)[1])
-    assert checkpoint.read_info(tmp_path / "run" / "last")["step"] == step
-
-
-def test_several_processes_do_what_one_does(tiny, tmp_path):
-    """Without BN's influence (all images of one batch are alike) the sums over processes must be those of one."""
-    more = ["--epochs", 1, "--optimizer", "momentum", "--augment", "none", "--lr", 0, "--max-steps", 6]
-    run(tiny, tmp_path / "one", *more)
-    process = start(tiny, tmp_path / "three", *more, "--nproc", 3)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    one, three = outcome(tmp_path / "one")[-1], outcome(tmp_path / "three")[-1]
-    assert (three["step"], three["lr"]) == (one["step"], one["lr"])
-    assert three["val/acc1"] == pytest.approx(one["val/acc1"], abs=0.2)
-    assert three["val/loss"] == pytest.approx(one["val/loss"], rel=0.2)
-    assert len(re.findall("epoch 1/1 ", out)) == 1                     # only the first process speaks
-
-
-def test_paddles_own_launcher_trains_data_parallel(tiny, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE_TRAINER")}
-    done = subprocess.run([sys.executable, "-m", "paddle.distributed.launch", "--backend", "gloo", "--nproc_per_node", "2",
-                           "--log_dir", tmp_path / "log", ROOT / "train.py", *command(tiny, tmp_path / "run", "--epochs", 1)],
-                          env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert [row["step"] for row in outcome(tmp_path / "run") if "epoch" in row] == [6]
-    assert "90 training and 26 validation images" in done.stdout
-
-
-def test_a_mistake_in_the_data_is_told_once_by_several_processes(tmp_path):
-    (tmp_path / "empty").mkdir()
-    process = start(tmp_path / "empty", tmp_path / "run", "--nproc", 3)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert re.fullmatch(r"train\.py: error: .*empty: no cifar-10-batches-py/ and no cifar-10-python\.tar\.gz.*\n", err), err
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_killed_worker_ends_all_with_one_message(tiny, tmp_path):
-    process = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", 2)
-    while not read_rows(tmp_path / "run" / "metrics.jsonl"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    children = [int(pid) for pid in
-                Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    os.kill(children[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "process 1 of 2 was ended by SIGKILL; the others are stopped. Continue with --resume --output-dir" in err
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tiny, tmp_path):
