@@ -38,7 +38,7 @@ def _vendor() -> str:
 def choose_processes(wanted: int | None, device: str, batch_size: int) -> tuple[int, str]:
     """Return (how many processes should train on this machine, why). wanted: None to choose.
 
-    Raises UserError where a process would get no image of a batch.
+    Raises UserError where a process would get no image of a batch, or where there are over two processes a processor.
     """
     if wanted is not None:
         if wanted > batch_size:
