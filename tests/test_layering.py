@@ -48,7 +48,8 @@ BELOW = {
     "engine": "data.reader optim runtime",
     "log": "engine files metrics plots",
     "run": "checkpoint data.reader engine errors optim runtime",
-    "predictor": "checkpoint metrics runtime data.transforms errors models",
+    "export": "data.download files metrics models ops runtime",
+    "predictor": "checkpoint export metrics runtime data.transforms errors models",
     "ops": "ops.build ops.layers",
     "ops.build": "",
     "ops.layers": "models.resnet",
@@ -58,7 +59,7 @@ OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "config": "yaml",
     "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
     "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
-    "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
+    "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
 
 
