@@ -25,8 +25,10 @@ def settings(argv: list[str], program: str, description: str) -> Config:
                 raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
                                 f"another run with another --output-dir")
     from . import data as datasets  # after --help, which need not wait for it
+    from .data import recipes
     models.check_name(config.model)
     datasets.check_name(config.dataset)
+    recipes.parse(config.augment)
     return dataclasses.replace(config, output_dir=folder)
 
 

@@ -40,7 +40,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, ichallenge_pm, shapes"),
     ("--optimizer adm", r"--optimizer: unknown value 'adm'; did you mean 'adamw?'\?"),
     ("--schedule linear", "--schedule: unknown value 'linear'; known: constant, cosine, onecycle, step"),
-    ("--augment flip", r"--augment: unknown value 'flip'; did you mean 'crop_flip'\?"),
+    ("--augment crop_flop", r"--augment: unknown piece 'crop_flop'; did you mean 'crop_flip'\?"),
     ("--epochs three", "--epochs: 'three' is not a whole number"),
     ("--epochs 1.5", r"--epochs: '1\.5' is not a whole number"),
     ("--epochs 0", "--epochs: 0 must be at least 1"),
