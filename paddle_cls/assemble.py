@@ -68,6 +68,13 @@ def load(config: Config, world: "runtime.World"):
     return data
 
 
+def class_weights(config: Config, data):
+    """Return the weight of each class in the loss, None where all weigh the same."""
+    from .data import balance
+    return config.class_weights and balance.class_weights(config.class_weights, data.classes, data.train.labels,
+                                                          balanced=config.sampling == "balanced")
+
+
 def build(config: Config, data):
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
