@@ -55,7 +55,7 @@ def padded_crop(image: np.ndarray, rng: np.random.Generator, padding: int = 4) -
 
 def flip(image: np.ndarray, rng: np.random.Generator, probability: float = 0.5, *, axis: int = 1) -> np.ndarray:
     """Return the image mirrored with that probability: left and right (axis 1), or top and bottom (axis 0)."""
-    return np.flip(image, axis) if rng.random() < probability else image
+    return cv2.flip(image, axis) if rng.random() < probability else image
 
 
 def warp(image: np.ndarray, *, angle: float = 0.0, shift: Sequence[float] = (0, 0), zoom: float = 1.0,
@@ -71,7 +71,7 @@ def warp(image: np.ndarray, *, angle: float = 0.0, shift: Sequence[float] = (0, 
     linear = np.array([[cos, sin], [-sin, cos]]) @ [[1, across], [down, 1]]            # y points down
     middle = np.array([width - 1, height - 1]) / 2
     matrix = np.column_stack([linear, middle - linear @ middle + np.multiply(shift, (width, height))])
-    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), flags=cv2.INTER_LINEAR,
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR,
                           borderMode=cv2.BORDER_REFLECT_101)
 
 
@@ -161,5 +161,5 @@ def randaugment(image: np.ndarray, rng: np.random.Generator, count: int = 2, mag
     from outside the image is its reflection, not grey.
     """
     for name in rng.choice(list(OPERATIONS), count):
-        image = OPERATIONS[name](np.ascontiguousarray(image), magnitude / 10 * rng.choice((-1, 1)))
+        image = OPERATIONS[name](image, magnitude / 10 * rng.choice((-1, 1)))
     return image

@@ -55,12 +55,14 @@ def parse(text: str) -> dict[str, tuple[float, ...]]:
     found: dict[str, tuple[float, ...]] = {}
     for entry in text.split(","):
         name, has_value, value = entry.strip().partition("=")
-        if name in RECIPES and not has_value:
-            inside = parse(RECIPES[name]) if RECIPES[name] else {}
-        elif name in PIECES:
-            inside = {name: _numbers(name, value) if has_value else tuple(number.default for number in PIECES[name])}
-        else:
+        if name not in PIECES and name not in RECIPES:
             raise UserError(f"--augment: {unknown('piece', name, PIECES | RECIPES)}")
+        if has_value and not PIECES.get(name):
+            raise UserError(f"--augment: {name}={value}: {name} takes no number")
+        if name in RECIPES:
+            inside = parse(RECIPES[name]) if RECIPES[name] else {}
+        else:
+            inside = {name: _numbers(name, value) if has_value else tuple(number.default for number in PIECES[name])}
         for piece in inside:
             if piece in found:
                 raise UserError(f"--augment: {text!r} has {piece} twice")
@@ -70,8 +72,6 @@ def parse(text: str) -> dict[str, tuple[float, ...]]:
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
     wanted, given = PIECES[name], text.split("x")
-    if not wanted:
-        raise UserError(f"--augment: {name}={text}: {name} takes no number")
     if len(given) != len(wanted):
         raise UserError(f"--augment: {name}={text}: write it as {name}={'x'.join(f'{n.default:g}' for n in wanted)}")
     values = []
