@@ -8,6 +8,7 @@ import dataclasses
 import json
 import signal
 import sys
+import time
 
 from paddle_cls import assemble, processes, runtime
 from paddle_cls.config import Config
@@ -40,6 +41,10 @@ def main(argv: list[str]) -> int:
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
         return 1
+    except RuntimeError:
+        if world.size > 1:                         # when another process has died, the exchange with it fails: whoever
+            time.sleep(3)                          # started us tells of it, and ends us before we can add a traceback
+        raise
 
 
 def evaluate(config: Config) -> int:
