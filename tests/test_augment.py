@@ -22,10 +22,11 @@ def assert_uniform(values: np.ndarray, low: float, high: float, slack: float = 0
 
 @pytest.mark.parametrize("height, width", [(200, 200), (400, 500)])
 def test_crops_have_the_stated_areas_aspects_and_places(height, width):
-    draws, area, aspect = rng(), (0.1, 0.45), (3 / 4, 4 / 3)
+    draws, area, aspect = rng(), (0.1, 0.35), (0.5, 1.2)       # width / height
     boxes = np.array([crop_box(height, width, draws, area=area, aspect=aspect) for _ in range(4000)])
     top, left, rows, columns = boxes.T
     assert (top >= 0).all() and (left >= 0).all() and (top + rows <= height).all() and (left + columns <= width).all()
+    assert (top == 0).any() and (top + rows == height).any() and (left == 0).any() and (left + columns == width).any()
     assert_uniform(np.clip(rows * columns / (height * width), *area), *area)       # clipped: the sides are whole pixels
     assert_uniform(np.clip(np.log(columns / rows), *np.log(aspect)), *np.log(aspect))
     assert_uniform(top / (height - rows), 0, 1)

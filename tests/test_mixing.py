@@ -45,7 +45,9 @@ def test_mixup_by_hand():
 def test_cutmix_by_hand(share):
     height, width, shares = 16, 24, []
     for seed in range(200):
-        after = cut_mix(batch(height=height, width=width), share, np.random.default_rng(seed))
+        before = batch(height=height, width=width)
+        after = cut_mix(before, share, np.random.default_rng(seed))
+        assert np.array_equal(before.images, batch(height=height, width=width).images)
         foreign = after.images[1, 0] == 1          # of image 0, in image 1
         rows, columns = np.flatnonzero(foreign.any(1)), np.flatnonzero(foreign.any(0))
         for i in range(4):
