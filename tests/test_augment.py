@@ -216,6 +216,7 @@ def test_operations_in_numbers():
     square = rgb(11, 40, 40)
     assert np.array_equal(OPERATIONS["translate_x"](square, 1 / 0.45 / 4)[:, 10:], square[:, :30])
     assert np.array_equal(OPERATIONS["translate_y"](square, -1 / 0.45 / 4)[:30], square[10:])
+    assert (OPERATIONS["translate_x"](square, 1 / 0.45 / 4)[:, :10] == 128).all()        # outside lies grey
     assert np.array_equal(OPERATIONS["rotate"](square, 3.0), np.rot90(square))
     assert np.array_equal(OPERATIONS["color"](square, 0.5), recolour(square, saturation=1.45))
 
