@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from paddle_cls.config import MAY_CHANGE, NOT_SAVED, Config, InferConfig, coerce, parse, read_yaml, to_yaml
+from paddle_cls.config import MAY_CHANGE, NOT_SAVED, Config, InferConfig
 from paddle_cls.errors import UserError
+from paddle_cls.settings import coerce, parse, read_yaml, to_yaml
 
 FIELDS = [pytest.param(cls, field, id=f"{cls.__name__}-{field.name}")
           for cls in (Config, InferConfig) for field in dataclasses.fields(cls)]
@@ -78,7 +79,7 @@ def test_flags_win_over_the_file_over_the_run_over_the_defaults(tmp_path):
     ("nproc: auto", "nproc", None), ("clip_norm: none", "clip_norm", None),
     ("onednn: off", "onednn", "off"),
     ("decay_norm_bias: no", "decay_norm_bias", False), ("decay_norm_bias: 'True'", "decay_norm_bias", True),
-    ("data_dir: 狗", "data_dir", Path("狗")),
+    ("data_dir: 狗", "data_dir", Path("狗")), ("val_split: 0.2", "val_split", "0.2"), ("val_split: 2/5", "val_split", "2/5"),
 ])
 def test_what_yaml_means(tmp_path, text, name, value):
     (tmp_path / "run.yaml").write_text(f"# a comment\n{text}\n", encoding="utf-8")
@@ -110,7 +111,7 @@ def test_an_empty_file_sets_nothing(tmp_path):
     ("lr: -0.1", r"lr: -0\.1 must be at least 0"),
     ("momentum: 1.5", r"momentum: 1\.5 must be from 0 to 1"),
     ("seed: 9" + 400 * "9", "seed: 9+ must be from 0 to 2147483647"),
-    ("model: 3", "model: 3 is not a word"),
+    ("model: {a: 3}", r"model: \{'a': 3\} is not a word"),
     ("model: [resnet]", r"model: \['resnet'\] is not a word"),
     ("data_dir: 3", "data_dir: 3 is not a path"),
     ("resume: maybe", "resume: 'maybe' is not true or false"),

@@ -126,7 +126,8 @@ def test_lr_scale_by_names():
 
 
 def test_lr_scale_as_flag_and_in_yaml(tmp_path):
-    from paddle_cls.config import Config, parse, read_yaml, to_yaml
+    from paddle_cls.config import Config
+    from paddle_cls.settings import parse, read_yaml, to_yaml
     config, _ = parse(Config, ["--lr-scale", "fc1=0.003,conv1=2"], program="x", description="")
     assert config.lr_scale == {"fc1": 0.003, "conv1": 2.0}
     (tmp_path / "c.yaml").write_text(to_yaml(config))

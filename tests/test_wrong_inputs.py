@@ -12,8 +12,8 @@ import pytest
 from fakes import Harmful, forge, write_checkpoint, write_cifar
 
 import train
-from paddle_cls.config import read_yaml
 from paddle_cls.data import cifar
+from paddle_cls.settings import read_yaml
 
 NO_GPU = not (paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count())
 

@@ -21,7 +21,7 @@ class Data:
     """
 
     train: Split
-    val: Split
+    val: Split | None                              # None: one is about to be held out of `train`
     classes: tuple[str, ...]
     image_size: int
     normalization: Normalization
@@ -34,24 +34,24 @@ class Data:
         return 1 if self.sigmoid else len(self.classes)
 
 
-def _cifar10(root: Path | None, size: int | None) -> Data:
-    return Data(cifar.load("train", root), cifar.load("test", root), cifar.CLASSES, 32, CIFAR10)
+def _cifar10(root: Path | None, size: int | None, val: bool) -> Data:
+    return Data(cifar.load("train", root), cifar.load("test", root) if val else None, cifar.CLASSES, 32, CIFAR10)
 
 
-def _ichallenge_pm(root: Path | None, size: int | None) -> Data:
+def _ichallenge_pm(root: Path | None, size: int | None, val: bool) -> Data:
     size = size or ichallenge_pm.SIZE
-    train, val = ichallenge_pm.load(root, size)
-    return Data(train, val, ichallenge_pm.CLASSES, size, HALF, sigmoid=True)
+    return Data(*ichallenge_pm.load(root, size, val=val), ichallenge_pm.CLASSES, size, HALF, sigmoid=True)
 
 
-def _shapes(root: Path | None, size: int | None) -> Data:
+def _shapes(root: Path | None, size: int | None, val: bool) -> Data:
     from . import shapes  # here, so that python -m paddle_cls.data.shapes finds it not loaded
     if root is not None:
         raise UserError("--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir")
     return Data(shapes.generate("train"), shapes.generate("val"), shapes.CLASSES, shapes.SIZE, CIFAR10)
 
 
-DATASETS: dict[str, Callable[[Path | None, int | None], Data]] = {
+# functions of (the folder, pixels a side, whether the validation split is wanted)
+DATASETS: dict[str, Callable[[Path | None, int | None, bool], Data]] = {
     "cifar10": _cifar10,
     "ichallenge_pm": _ichallenge_pm,
     "shapes": _shapes,
@@ -76,13 +76,14 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
 
     root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
     large photographs are shrunk as they are read. val_split: validate on a part of the training split instead: a share, or
-    "2/5", the second of five parts. holdout: share of the training split kept apart as `holdout`.
+    "2/5", the second of five parts; the set's own validation split is then not read, and may be missing.
+    holdout: share of the training split kept apart as `holdout`.
     Raises UserError for an unknown name and for files that are missing or broken.
     """
     check_name(name)
     if root is not None and not Path(root).is_dir():
         raise UserError(f"--data-dir {root}: no such folder")
-    data = DATASETS[name](root, image_size)
+    data = DATASETS[name](root, image_size, val_split is None)
     if val_split is not None:
         rest, part = hold_out(data.train, val_split, "--val-split")
         data = replace(data, train=rest, val=part)
