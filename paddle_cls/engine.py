@@ -73,6 +73,8 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
     clip_norm: largest L2 norm of all gradients together. scaler: a loss scaler for float16.
     fetch_every: steps between two looks at the loss, each of which waits for the device.
     flags: numbers of this process that are summed over the processes into totals.flags, for a common decision.
+    A model with auxiliary heads gives (logits, [(weight, logits), ...]) in training: the gradient is that of the loss of all,
+    weighted; totals are those of the first.
     Raises NotFinite, naming the step, when a loss is not finite. In several processes `batches` holds this process's
     part of each batch, and the gradient is the mean over the images of all parts.
     """
@@ -126,19 +128,27 @@ def _backward(model: nn.Layer, batch: Batch, label_smoothing: float, accumulate:
         last = part is parts[-1]
         with contextlib.nullcontext() if last or world.size == 1 else model.no_sync():
             with cast():
-                logits = model(images)
+                logits, auxiliary = _parts(model(images))
             losses = sample_losses(logits, labels, label_smoothing)
-            loss = losses.sum() * (world.size / batch.total)       # the processes' gradients are averaged
+            wanted = sum((weight * sample_losses(extra, labels, label_smoothing) for weight, extra in auxiliary), losses)
+            loss = wanted.sum() * (world.size / batch.total)       # the processes' gradients are averaged
             (scaler.scale(loss) if scaler else loss).backward()
         loss_sum += losses.detach().sum()
         correct += _correct(logits.detach(), labels)
     return loss_sum, correct, len(batch.labels)
 
 
+def _parts(outputs) -> tuple[paddle.Tensor, Sequence[tuple[float, paddle.Tensor]]]:
+    """Return (logits, [(weight, logits of an auxiliary head), ...]) of what a model gives in training: that, or logits alone."""
+    return outputs if isinstance(outputs, tuple) else (outputs, ())
+
+
 def _join_in(model: nn.Layer, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, int]:
     """Take part in the others' exchange of gradients with zeros: this process has no image of a short last batch."""
     model.eval()                                   # BN's running statistics stay as they are
-    (model(paddle.zeros([1, *batch.images.shape[1:]])).sum() * 0).backward()
+    getattr(model, "_layers", model).training = True           # but auxiliary heads take part
+    logits, auxiliary = _parts(model(paddle.zeros([1, *batch.images.shape[1:]])))
+    (sum((extra.sum() for _, extra in auxiliary), logits.sum()) * 0).backward()
     model.train()
     return paddle.zeros([]), paddle.zeros([]), 0
 

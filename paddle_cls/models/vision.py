@@ -185,11 +185,13 @@ def _mobilenet(family: type, paper: str, published: str, differs: str = "") -> C
 
 vgg11, vgg13, vgg16, vgg19 = _vgg("A", "133"), _vgg("B", "133"), _vgg("D", "138"), _vgg("E", "144")
 
-googlenet = _network(GoogLeNet, "Szegedy et al. 2014, arXiv 1409.4842", "6.8", smallest=61)
-inception_v3 = _network(InceptionV3, "Szegedy et al. 2015, arXiv 1512.00567", "23.8", source="torchvision",
+googlenet = _network(GoogLeNet, "Szegedy et al. 2014, arXiv 1409.4842", "7.0", smallest=61)
+inception_v3 = _network(InceptionV3, "Szegedy et al. 2015, arXiv 1512.00567", "23.8", source="torchvision, without auxiliary head",
                         image_size=299, smallest=75)
 
-_RESNET, _TORCH = "He et al. 2015, arXiv 1512.03385", {"source": "torchvision"}
+_TORCH = {"source": "torchvision"}
+_CLAS = {"source": "PaddleClas", "differs": "they count the statistics of batch norm too"}
+_RESNET = "He et al. 2015, arXiv 1512.03385"
 resnet18 = _network(ResNet, _RESNET, "11.7", **_TORCH, block=BasicBlock, depth=18)
 resnet34 = _network(ResNet, _RESNET, "21.8", **_TORCH, block=BasicBlock, depth=34)
 resnet50 = _network(ResNet, _RESNET, "25.6", **_TORCH, block=BottleneckBlock, depth=50)
@@ -198,11 +200,11 @@ resnet152 = _network(ResNet, _RESNET, "60.2", **_TORCH, block=BottleneckBlock, d
 
 _RESNEXT = "Xie et al. 2016, arXiv 1611.05431"
 resnext50_32x4d = _network(ResNet, _RESNEXT, "25.0", block=BottleneckBlock, depth=50, groups=32, width=4)
-resnext50_64x4d = _network(ResNet, _RESNEXT, block=BottleneckBlock, depth=50, groups=64, width=4)
+resnext50_64x4d = _network(ResNet, _RESNEXT, "45.29", **_CLAS, block=BottleneckBlock, depth=50, groups=64, width=4)
 resnext101_32x4d = _network(ResNet, _RESNEXT, "44.2", source="timm", block=BottleneckBlock, depth=101, groups=32, width=4)
 resnext101_64x4d = _network(ResNet, _RESNEXT, "83.5", **_TORCH, block=BottleneckBlock, depth=101, groups=64, width=4)
-resnext152_32x4d = _network(ResNet, _RESNEXT, block=BottleneckBlock, depth=152, groups=32, width=4)
-resnext152_64x4d = _network(ResNet, _RESNEXT, block=BottleneckBlock, depth=152, groups=64, width=4)
+resnext152_32x4d = _network(ResNet, _RESNEXT, "60.15", **_CLAS, block=BottleneckBlock, depth=152, groups=32, width=4)
+resnext152_64x4d = _network(ResNet, _RESNEXT, "115.27", **_CLAS, block=BottleneckBlock, depth=152, groups=64, width=4)
 
 _WIDE = "Zagoruyko and Komodakis 2016, arXiv 1605.07146"
 wide_resnet50_2 = _network(ResNet, _WIDE, "68.9", block=BottleneckBlock, depth=50, width=128)
@@ -213,23 +215,26 @@ densenet121 = _network(DenseNet, _DENSENET, "8.0", **_TORCH, layers=121)
 densenet161 = _network(DenseNet, _DENSENET, "28.7", **_TORCH, layers=161)
 densenet169 = _network(DenseNet, _DENSENET, "14.1", **_TORCH, layers=169)
 densenet201 = _network(DenseNet, _DENSENET, "20", layers=201)
-densenet264 = _network(DenseNet, _DENSENET, layers=264)
+densenet264 = _network(DenseNet, _DENSENET, "33.74", **_CLAS, layers=264)
 
 mobilenet_v1 = _mobilenet(MobileNetV1, "Howard et al. 2017, arXiv 1704.04861", "4.2")
-mobilenet_v2 = _mobilenet(MobileNetV2, "Sandler et al. 2018, arXiv 1801.04381", "3.4")
+mobilenet_v2 = _mobilenet(MobileNetV2, "Sandler et al. 2018, arXiv 1801.04381", "3.4",
+                          differs="3.47 without the weights of batch norm, cut off")
 _MOBILENET3 = "Howard et al. 2019, arXiv 1905.02244"
 mobilenet_v3_small = _mobilenet(MobileNetV3Small, _MOBILENET3, "2.5")
-mobilenet_v3_large = _mobilenet(MobileNetV3Large, _MOBILENET3, "5.4")
+mobilenet_v3_large = _mobilenet(MobileNetV3Large, _MOBILENET3, "5.4",
+                                differs="5.46 without the weights of batch norm, cut off")
 
+_AUTHORS = {"source": "its authors' repository"}
 _SHUFFLENET = "Ma et al. 2018, arXiv 1807.11164"
-shufflenet_v2_x0_25 = _network(ShuffleNetV2, _SHUFFLENET, scale=0.25)
-shufflenet_v2_x0_33 = _network(ShuffleNetV2, _SHUFFLENET, scale=0.33)
-shufflenet_v2_x0_5 = _network(ShuffleNetV2, _SHUFFLENET, "1.4", scale=0.5)
-shufflenet_v2_x1_0 = _network(ShuffleNetV2, _SHUFFLENET, "2.3", scale=1.0)
-shufflenet_v2_x1_5 = _network(ShuffleNetV2, _SHUFFLENET, "3.5", scale=1.5)
-shufflenet_v2_x2_0 = _network(ShuffleNetV2, _SHUFFLENET, "7.4", scale=2.0)
-shufflenet_v2_swish = _network(ShuffleNetV2, _SHUFFLENET, "2.3", scale=1.0, act="swish")
+shufflenet_v2_x0_25 = _network(ShuffleNetV2, _SHUFFLENET, "0.61", **_CLAS, scale=0.25)
+shufflenet_v2_x0_33 = _network(ShuffleNetV2, _SHUFFLENET, "0.65", source="PaddleClas", scale=0.33)
+shufflenet_v2_x0_5 = _network(ShuffleNetV2, _SHUFFLENET, "1.4", **_AUTHORS, scale=0.5)
+shufflenet_v2_x1_0 = _network(ShuffleNetV2, _SHUFFLENET, "2.3", **_AUTHORS, scale=1.0)
+shufflenet_v2_x1_5 = _network(ShuffleNetV2, _SHUFFLENET, "3.5", **_AUTHORS, scale=1.5)
+shufflenet_v2_x2_0 = _network(ShuffleNetV2, _SHUFFLENET, "7.4", **_AUTHORS, scale=2.0)
+shufflenet_v2_swish = _network(ShuffleNetV2, _SHUFFLENET, scale=1.0, act="swish")
 
 _SQUEEZENET = "Iandola et al. 2016, arXiv 1602.07360"
 squeezenet1_0 = _network(SqueezeNet, _SQUEEZENET, "1.248", smallest=35, version="1.0")
-squeezenet1_1 = _network(SqueezeNet, _SQUEEZENET, "1.235", source="its authors' repository", version="1.1")
+squeezenet1_1 = _network(SqueezeNet, _SQUEEZENET, "1.235", **_TORCH, version="1.1")
