@@ -43,9 +43,9 @@ def check_folder(config: Config) -> None:
 def check_model(config: Config) -> None:
     """Raise UserError unless the model, the device and the precision can be had."""
     runtime.mixed_precision(config.amp, runtime.set_device(config.device))
-    models.build_model(config.model, 2, **model_settings(config))
     if config.image_size:
         models.check_image_size(config.model, config.image_size)
+    models.build_model(config.model, 2, **model_settings(config))
 
 
 def model_settings(config: Config) -> dict:

@@ -63,7 +63,8 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
         if not isinstance(value, Mapping):         # a flag: fc1=0.003,fc2=0.1
             value = dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(","))
         _, of_one = typing.get_args(kind)
-        return {str(key): _bounded(of_one, one, meta, f"{where}: {key}") for key, one in value.items()}
+        return {str(key): _bounded(of_one, str(one).lower() if isinstance(one, bool) else one, meta, f"{where}: {key}")
+                for key, one in value.items()}
     if value is False and "off" in meta["choices"]:              # YAML reads off as false
         value = "off"
     return _bounded(kind, value, meta, where)

@@ -62,7 +62,7 @@ MODELS = {
 def check_name(name: str) -> None:
     """Raise UserError, with the nearest name, unless `name` is in MODELS."""
     if name not in MODELS:
-        raise UserError(f"{unknown('model', name, MODELS)}; python -m paddle_cls.models lists them all")
+        raise UserError(unknown("model", name, MODELS, lister="python -m paddle_cls.models"))
 
 
 def constructor(name: str) -> Callable[..., "nn.Layer"]:
