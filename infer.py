@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddle_cls import runtime
-from paddle_cls.config import InferConfig, parse
+from paddle_cls.config import InferConfig
 from paddle_cls.errors import UserError, reported
 from paddle_cls.files import write_text, writing
+from paddle_cls.settings import parse
 
 PROGRAM = "infer.py"
 VERDICT = ("verdict", "positive", "probability", "threshold")

@@ -94,10 +94,11 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, 
     import paddle
 
     from paddle_cls import optim
-    from paddle_cls.config import Config, to_yaml
+    from paddle_cls.config import Config
     from paddle_cls.data import CIFAR10
     from paddle_cls.models import build_model
     from paddle_cls.run import Run
+    from paddle_cls.settings import to_yaml
     paddle.seed(seed)
     with paddle.utils.unique_name.guard():         # the names of a new process, which --resume asks for
         model = build_model("resnet", len(classes), depth=depth)

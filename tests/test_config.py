@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from paddle_cls.config import MAY_CHANGE, NOT_SAVED, Config, InferConfig, coerce, parse, read_yaml, to_yaml
+from paddle_cls.config import MAY_CHANGE, NOT_SAVED, Config, InferConfig
 from paddle_cls.errors import UserError
+from paddle_cls.settings import coerce, parse, read_yaml, to_yaml
 
 FIELDS = [pytest.param(cls, field, id=f"{cls.__name__}-{field.name}")
           for cls in (Config, InferConfig) for field in dataclasses.fields(cls)]
@@ -27,6 +28,8 @@ def another(cls: type, field: dataclasses.Field) -> tuple[str, object]:
     kinds = {kind for hint in [typing.get_type_hints(cls)[field.name]] for kind in typing.get_args(hint) or (hint,)}
     if field.name == "lr_scale":
         return "fc1=0.25,conv1.bn=3", {"fc1": 0.25, "conv1.bn": 3.0}
+    if field.name == "model_args":
+        return "scale=0.5,shortcut=A,bias=true", {"scale": "0.5", "shortcut": "A", "bias": "true"}
     if field.metadata["choices"]:
         value = next(choice for choice in field.metadata["choices"] if choice != field.default)
     else:
@@ -78,7 +81,8 @@ def test_flags_win_over_the_file_over_the_run_over_the_defaults(tmp_path):
     ("nproc: auto", "nproc", None), ("clip_norm: none", "clip_norm", None),
     ("onednn: off", "onednn", "off"),
     ("decay_norm_bias: no", "decay_norm_bias", False), ("decay_norm_bias: 'True'", "decay_norm_bias", True),
-    ("data_dir: 狗", "data_dir", Path("狗")),
+    ("data_dir: 狗", "data_dir", Path("狗")), ("val_split: 0.2", "val_split", "0.2"), ("val_split: 2/5", "val_split", "2/5"),
+    ("model_args: {scale: 0.5, batch_norm: true}", "model_args", {"scale": "0.5", "batch_norm": "true"}),
 ])
 def test_what_yaml_means(tmp_path, text, name, value):
     (tmp_path / "run.yaml").write_text(f"# a comment\n{text}\n", encoding="utf-8")
@@ -110,7 +114,7 @@ def test_an_empty_file_sets_nothing(tmp_path):
     ("lr: -0.1", r"lr: -0\.1 must be at least 0"),
     ("momentum: 1.5", r"momentum: 1\.5 must be from 0 to 1"),
     ("seed: 9" + 400 * "9", "seed: 9+ must be from 0 to 2147483647"),
-    ("model: 3", "model: 3 is not a word"),
+    ("model: {a: 3}", r"model: \{'a': 3\} is not a word"),
     ("model: [resnet]", r"model: \['resnet'\] is not a word"),
     ("data_dir: 3", "data_dir: 3 is not a path"),
     ("resume: maybe", "resume: 'maybe' is not true or false"),

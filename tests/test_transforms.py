@@ -11,8 +11,9 @@ from fakes import bomb, png, rgb
 from PIL import Image
 
 from paddle_cls import runtime
-from paddle_cls.data import AUGMENTATIONS, Data, transforms
+from paddle_cls.data import Data, transforms
 from paddle_cls.data.reader import Split
+from paddle_cls.data.recipes import RECIPES
 from paddle_cls.data.transforms import CIFAR10, HALF, Normalization, decode, eval_transform, random_crop_flip, resize
 from paddle_cls.errors import UserError
 
@@ -211,7 +212,7 @@ def test_the_order_in_memory_changes_no_number(change):
     assert np.array_equal(change(channels_first, np.random.default_rng(0)), expected)
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("name", ["fundus", *RECIPES])
 @pytest.mark.parametrize("size", [None, 8, 20])
 def test_train_and_eval_transforms(name, size):
     images = np.stack([rgb(i, 16, 16) for i in range(6)])

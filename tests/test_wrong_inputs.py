@@ -12,8 +12,8 @@ import pytest
 from fakes import Harmful, forge, write_checkpoint, write_cifar
 
 import train
-from paddle_cls.config import read_yaml
 from paddle_cls.data import cifar
+from paddle_cls.settings import read_yaml
 
 NO_GPU = not (paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count())
 
@@ -35,12 +35,25 @@ def test_without_the_mistakes_it_works(call, here):
     ("3", "unexpected '3'; every value follows its flag, such as --epochs 10"),
     ("--lr", "--lr: expected one argument; train.py --help lists the flags"),
     ("--model resnett", r"unknown model 'resnett'; did you mean 'resnet'\?"),
-    ("--model lstm", "unknown model 'lstm'; known: alexnet, lenet, resnet, resnet_small, vgg"),
+    ("--model lstm", "unknown model 'lstm'; python -m paddle_cls.models lists the known"),
+    ("--model googlenet", "model 'googlenet' takes images from 61x61 on, not 32x32; use --image-size 61"),
+    ("--model googlenet --image-size 60 --nproc 2", "model 'googlenet' takes images from 61x61 on, not 60x60"),
+    ("--model mobilenet_v1 --model-args scal=1", r"--model-args of .*: unknown argument 'scal'; did you mean 'scale'\?"),
+    ("--model mobilenet_v1 --model-args scale=x", "--model-args of mobilenet_v1: scale: 'x' is not a number"),
+    ("--model mobilenet_v1 --model-args scale", "--model-args: scale: needs a value"),
+    ("--model vgg11 --model-args batch_norm=1", "--model-args of vgg11: batch_norm: '1' is not true or false"),
+    ("--model resnet --model-args depth=20", "--model-args of resnet: unknown argument 'depth'; known: none"),
     ("--dataset cifar", r"unknown data set 'cifar'; did you mean 'cifar10'\?"),
     ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, ichallenge_pm, shapes"),
     ("--optimizer adm", r"--optimizer: unknown value 'adm'; did you mean 'adamw?'\?"),
     ("--schedule linear", "--schedule: unknown value 'linear'; known: constant, cosine, onecycle, step"),
-    ("--augment flip", r"--augment: unknown value 'flip'; did you mean 'crop_flip'\?"),
+    ("--augment crop_flop", r"--augment: unknown piece 'crop_flop'; did you mean 'crop_flip'\?"),
+    ("--augment rotate=200", r"--augment: rotate=200: 200 must be from 0 to 180"),
+    ("--mixup -1", "--mixup: -1.0 must be at least 0"),
+    ("--sampling even", "--sampling: unknown value 'even'; (did you mean|known:)"),
+    ("--class-weights cta=2", r"--class-weights: unknown class 'cta'; did you mean 'cat'\?"),
+    ("--class-weights=", "--class-weights: '' must be 'balanced', or a class and a number above 0 such as cat=2"),
+    ("--class-weights balanced --sampling balanced", "the classes are drawn equally often already; leave out one of the two"),
     ("--epochs three", "--epochs: 'three' is not a whole number"),
     ("--epochs 1.5", r"--epochs: '1\.5' is not a whole number"),
     ("--epochs 0", "--epochs: 0 must be at least 1"),

@@ -1,6 +1,6 @@
 """The data sets, by the names that `--dataset` takes. Nothing here loads Paddle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import numpy as np
 from ..errors import UserError, unknown
 from . import cifar, ichallenge_pm
 from .reader import Split, Transform
+from .recipes import batched
 from .splits import hold_out
-from .transforms import CIFAR10, HALF, Normalization, eval_transform, random_crop_flip, random_fundus
+from .transforms import CIFAR10, HALF, Normalization, eval_transform
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Data:
     """
 
     train: Split
-    val: Split
+    val: Split | None                              # None: one is about to be held out of `train`
     classes: tuple[str, ...]
     image_size: int
     normalization: Normalization
@@ -34,33 +35,27 @@ class Data:
         return 1 if self.sigmoid else len(self.classes)
 
 
-def _cifar10(root: Path | None, size: int | None) -> Data:
-    return Data(cifar.load("train", root), cifar.load("test", root), cifar.CLASSES, 32, CIFAR10)
+def _cifar10(root: Path | None, size: int | None, val: bool) -> Data:
+    return Data(cifar.load("train", root), cifar.load("test", root) if val else None, cifar.CLASSES, 32, CIFAR10)
 
 
-def _ichallenge_pm(root: Path | None, size: int | None) -> Data:
+def _ichallenge_pm(root: Path | None, size: int | None, val: bool) -> Data:
     size = size or ichallenge_pm.SIZE
-    train, val = ichallenge_pm.load(root, size)
-    return Data(train, val, ichallenge_pm.CLASSES, size, HALF, sigmoid=True)
+    return Data(*ichallenge_pm.load(root, size, val=val), ichallenge_pm.CLASSES, size, HALF, sigmoid=True)
 
 
-def _shapes(root: Path | None, size: int | None) -> Data:
+def _shapes(root: Path | None, size: int | None, val: bool) -> Data:
     from . import shapes  # here, so that python -m paddle_cls.data.shapes finds it not loaded
     if root is not None:
         raise UserError("--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir")
     return Data(shapes.generate("train"), shapes.generate("val"), shapes.CLASSES, shapes.SIZE, CIFAR10)
 
 
-DATASETS: dict[str, Callable[[Path | None, int | None], Data]] = {
+# functions of (the folder, pixels a side, whether the validation split is wanted)
+DATASETS: dict[str, Callable[[Path | None, int | None, bool], Data]] = {
     "cifar10": _cifar10,
     "ichallenge_pm": _ichallenge_pm,
     "shapes": _shapes,
-}
-
-AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "none": lambda images, rng: images,
-    "crop_flip": random_crop_flip,
-    "fundus": random_fundus,
 }
 
 
@@ -76,13 +71,14 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
 
     root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
     large photographs are shrunk as they are read. val_split: validate on a part of the training split instead: a share, or
-    "2/5", the second of five parts. holdout: share of the training split kept apart as `holdout`.
+    "2/5", the second of five parts; the set's own validation split is then not read, and may be missing.
+    holdout: share of the training split kept apart as `holdout`.
     Raises UserError for an unknown name and for files that are missing or broken.
     """
     check_name(name)
     if root is not None and not Path(root).is_dir():
         raise UserError(f"--data-dir {root}: no such folder")
-    data = DATASETS[name](root, image_size)
+    data = DATASETS[name](root, image_size, val_split is None)
     if val_split is not None:
         rest, part = hold_out(data.train, val_split, "--val-split")
         data = replace(data, train=rest, val=part)
@@ -96,19 +92,17 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
 
 
 def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:
-    """Return the (train, eval) transforms: uint8 (B, H, W, 3) -> float32 (B, 3, size, size), normalized.
+    """Return the (train, eval) transforms: B images uint8 (H, W, 3) -> float32 (B, 3, size, size), normalized.
 
-    image_size: pixels a side, None for the data set's own. augment: a name of AUGMENTATIONS, for training only.
+    image_size: pixels a side, None for the data set's own. augment: see `recipes.parse`; for training only.
     """
     size = image_size or data.image_size
-    change = AUGMENTATIONS[augment]
+    change = batched(augment, size)
 
-    def train(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if len(images) and images.shape[1] == size:
-            return data.normalization(change(images, rng))
-        return evaluate(change(images, rng), rng)
+    def train(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        return data.normalization(change(images, rng))
 
-    def evaluate(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def evaluate(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         if not len(images):
             return np.zeros((0, 3, size, size), np.float32)
         return eval_transform(images, size, data.normalization)
@@ -116,4 +110,4 @@ def transforms(data: Data, image_size: int | None = None, augment: str = "none")
     return train, evaluate
 
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Data", "check_name", "load_data", "transforms"]
+__all__ = ["DATASETS", "Data", "check_name", "load_data", "transforms"]

@@ -5,6 +5,7 @@ is read as it comes from them, or as the tutorial has it.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,23 +52,27 @@ def valid_data_loader(datadir: str | Path, csvfile: str | Path, batch_size: int 
     return _batched(_checked(*_val_files(Path(datadir), Path(csvfile))), batch_size, None)
 
 
-def load(root: Path | None, size: int = SIZE) -> tuple[Split, Split]:
+def load(root: Path | None, size: int = SIZE, *, val: bool = True) -> tuple[Split, Split | None]:
     """Return the (training, validation) splits, the photographs shrunk to `size` pixels a side.
 
-    root: the folder with PALM-Training400, PALM-Validation400 and the first of TABLES that is there. Raises one
-    UserError that lists all that is missing or wrong.
+    root: the folder with PALM-Training400, PALM-Validation400 and the first of TABLES that is there. val=False reads the
+    first of these only and returns None for the second split. Raises one UserError that lists all that is missing or wrong.
     """
     if root is None:
         raise UserError(f"--data-dir: where is iChallenge-PM? Its organisers give it out at https://palm.grand-challenge.org; "
                         f"name the folder that holds {TRAIN}, {VAL} and {TABLES[0]}")
     root = Path(root)
-    table = next((root / name for name in TABLES if (root / name).exists()), root / TABLES[0])
-    train, val = _train_files(_unnested(root / TRAIN)), _val_files(_unnested(root / VAL), table)
+    parts = [_train_files(_unnested(root / TRAIN))]
+    if val:
+        table = next((root / name for name in TABLES if (root / name).exists()), root / TABLES[0])
+        parts.append(_val_files(_unnested(root / VAL), table))
     alone = [f"{paths[0].parent}: all {len(labels)} photographs have label {labels[0]}; both labels are needed"
-             for paths, labels, problems in (train, val) if not problems and len(set(labels)) == 1]
-    both = _checked(train[0] + val[0], train[1] + val[1], train[2] + val[2] + alone, size)
-    count = len(train[0])
-    return Split(both.images[:count], both.labels[:count]), Split(both.images[count:], both.labels[count:])
+             for paths, labels, problems in parts if not problems and len(set(labels)) == 1]
+    paths, labels, problems = ([*chain.from_iterable(kind)] for kind in zip(*parts, strict=True))
+    both = _checked(paths, labels, problems + alone, size)
+    count = len(parts[0][0])
+    return (Split(both.images[:count], both.labels[:count]),
+            Split(both.images[count:], both.labels[count:]) if val else None)
 
 
 def _batched(split: Split, batch_size: int, seed: int | None) -> Reader:

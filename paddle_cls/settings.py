@@ -1,0 +1,171 @@
+"""From YAML and flags to a frozen `Config`, and back to YAML."""
+
+import argparse
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from .config import NOT_SAVED, Config, option
+from .errors import UserError, unknown
+
+
+def parse(cls: type, argv: Sequence[str], *, program: str, description: str, base: Mapping | None = None):
+    """Return (an instance of dataclass `cls`, the set of names given) from flags, which override a --config file.
+
+    Only Config reads --config. base: values below both, for a resumed run. Raises UserError.
+    """
+    given = _read_flags(cls, argv, program, description)
+    path = given.pop("config", None)
+    from_file = read_yaml(path, cls) if path is not None else {}
+    flags = {name: coerce(cls, name, value, f"--{name.replace('_', '-')}") for name, value in given.items()}
+    values = {**(base or {}), **from_file, **flags}
+    return cls(**values), set(from_file) | set(flags)
+
+
+def read_yaml(path: str | Path, cls: type = Config) -> dict:
+    """Return {field: value} of a YAML file, checked against `cls`. Raises UserError that names file and key."""
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read --config {path}: {getattr(error, 'strerror', None) or error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: must hold 'key: value' lines, not a {type(loaded).__name__}")
+    return {str(name): coerce(cls, str(name), value, f"{path}: {name}") for name, value in loaded.items()}
+
+
+def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
+    """Return `value` as the type of field `name`, within its bounds. Raises UserError that starts with `where`."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    if name not in fields:
+        raise UserError(f"{where.rpartition(':')[0] or where}: {unknown('key', name, fields)}")
+    kind, optional = _kind(cls, name)
+    meta = fields[name].metadata
+    words = ("auto",) if kind is Path else ("auto", "none")
+    if value is None or (optional and isinstance(value, str) and value.lower() in words):
+        if optional:
+            return None
+        raise UserError(f"{where}: needs a value ({kind.__name__})")
+    if typing.get_origin(kind) is tuple:
+        return tuple(value)
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):         # a flag: fc1=0.003,fc2=0.1
+            value = dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(","))
+        _, of_one = typing.get_args(kind)
+        return {str(key): _bounded(of_one, str(one).lower() if isinstance(one, bool) else one, meta, f"{where}: {key}")
+                for key, one in value.items()}
+    if value is False and "off" in meta["choices"]:              # YAML reads off as false
+        value = "off"
+    return _bounded(kind, value, meta, where)
+
+
+def keyword_arguments(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, str], where: str) -> dict:
+    """Return the keyword arguments `given` for a function as the types that its parameters are annotated with.
+
+    Raises UserError, starting with `where`, for an unknown name or a value of another type.
+    """
+    values = {}
+    for name, text in given.items():
+        if name not in parameters:
+            raise UserError(f"{where}: {unknown('argument', name, parameters)}")
+        kind, optional = _plain(parameters[name].annotation)
+        none = optional and text.lower() == "none"
+        values[name] = None if none else _bounded(kind, text, option(None, "").metadata, f"{where}: {name}")
+    return values
+
+
+def _bounded(kind: type, value: typing.Any, meta: Mapping, where: str) -> typing.Any:
+    if value == "":
+        raise UserError(f"{where}: needs a value ({_WORDS[kind]})")
+    try:
+        value = _convert(kind, value)
+    except (ValueError, TypeError):
+        raise UserError(f"{where}: {value!r} is not {_WORDS[kind]}") from None
+    if meta["choices"] and value not in meta["choices"]:
+        raise UserError(f"{where}: {unknown('value', value, meta['choices'])}")
+    low, high = meta["low"], meta["high"]
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{where}: {value} is not a finite number")
+    if (low is not None and value < low) or (high is not None and value > high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise UserError(f"{where}: {value} must be {allowed}")
+    return value
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a word"}
+
+
+def _convert(kind: type, value: typing.Any) -> typing.Any:
+    if kind is bool or isinstance(value, bool):
+        if kind is bool and str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise ValueError
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise ValueError
+    if kind is str and isinstance(value, (int, float)):          # val_split: 0.2
+        return str(value)
+    if kind in (str, Path) and not isinstance(value, (str, Path)):
+        raise ValueError
+    return kind(value)            # PyYAML reads 1e-3 as a str; float() takes both
+
+
+def _kind(cls: type, name: str) -> tuple[type, bool]:
+    return _plain(typing.get_type_hints(cls)[name])
+
+
+def _plain(hint: typing.Any) -> tuple[type, bool]:
+    """Return (int, False) of int, (int, True) of int | None, and so on."""
+    if isinstance(hint, types.UnionType):
+        return next(a for a in typing.get_args(hint) if a is not type(None)), True
+    return hint, False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message}; {self.prog} --help lists the flags")
+
+
+def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) -> dict:
+    parser = _Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    if cls is Config:
+        parser.add_argument("--config", metavar="FILE", help="YAML file of these settings; flags override it")
+    for f in dataclasses.fields(cls):
+        kind, _ = _kind(cls, f.name)
+        text = f.metadata["help"]
+        if kind is not bool and f.default not in (None, ()):
+            text += f" (default: {f.default})"
+        flag = f"--{f.name.replace('_', '-')}"
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        elif typing.get_origin(kind) is tuple:
+            parser.add_argument(flag, nargs="+", metavar="PATH", help=text)
+        else:
+            choices = f.metadata["choices"]
+            name = "NAME=VALUE,..." if typing.get_origin(kind) is dict else kind.__name__.upper()
+            metavar = "{" + ",".join(choices) + "}" if choices else name
+            parser.add_argument(flag, metavar=metavar, help=text)
+    known = [s for action in parser._actions for s in action.option_strings]
+    namespace, extra = parser.parse_known_args(argv)
+    if extra:
+        if extra[0].startswith("-"):
+            raise UserError(unknown("flag", extra[0].split("=")[0], known))
+        raise UserError(f"unexpected {extra[0]!r}; every value follows its flag, such as --epochs 10")
+    return vars(namespace)
+
+
+def to_yaml(config: Config) -> str:
+    """Return the settings of a run as YAML text that `read_yaml` takes back."""
+    values = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()
+              if k not in NOT_SAVED}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
