@@ -80,10 +80,9 @@ def train(config: Config, world: runtime.World) -> int:
 
     runtime.seed_step(config.seed, 0)
     model, arguments = assemble.build(config, data)
+    report, freezing = assemble.adapt(config, model, arguments, data, world)
     speed = assemble.accelerate(model, device, config.onednn)
-    optimizer = optim.build_optimizer(
-        config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
-        decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
+    optimizer = assemble.optimizer(config, model)
     schedule = optim.build_schedule(
         config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
@@ -96,15 +95,18 @@ def train(config: Config, world: runtime.World) -> int:
     resumed = config.resume and run.resume()
     main_process = world.rank == 0
     if main_process:
-        assemble.introduce(config, run, data, resumed, speed)
+        assemble.introduce(config, run, data, resumed, speed, report)
     log = Log(config.output_dir, run.step, run.epoch, active=main_process)
-    network = world.parallel(model)
+    network = world.parallel(model, changing=bool(config.unfreeze_epochs))
 
     def predict(split):
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
         return run.predict(prefetch(parts)())
 
     while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
+        state = freezing.begin(run.epoch)
+        if state and main_process:
+            print(state, flush=True)
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
         first = run.epoch * per_epoch
         reader = batches(data.train, config.batch_size, train_transform, seed=config.seed, epoch=run.epoch,
@@ -131,7 +133,7 @@ def train(config: Config, world: runtime.World) -> int:
                    **metrics.classification(logits, labels, "val/", threshold=threshold)}
         log.scalars(run.step, {**figures, **timing})           # before the checkpoint: a kill between repeats, not loses, it
         run.end_epoch(figures, whole=run.step == first + per_epoch)
-        log.pictures(run.step, data.val.images, logits, labels, data.classes, optim.trainable(model), threshold=threshold,
+        log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(), threshold=threshold,
                      last=run.step >= stop)
         bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()

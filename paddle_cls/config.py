@@ -18,6 +18,13 @@ class Config:
     model: str = option("resnet", "network: resnet (resnet_cifar10), vgg (vgg_bn_drop), lenet, alexnet or resnet_small")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
+    pretrained: str | None = option(None, "weights to start from: a .pdparams, a .safetensors, a run folder, or the name of "
+                                          "ImageNet weights of Paddle's, such as resnet18")
+    pretrained_partial: bool = option(False, "let weights that do not fit be, instead of refusing the file")
+    freeze: str | None = option(None, "pretrained layers that do not train: body (all but the head), how many of its parts, or "
+                                      "layers such as conv1,res1")
+    unfreeze_epochs: int | None = option(None, "thaw one frozen part every so many epochs, the last first", low=1)
+    freeze_bn: bool = option(False, "keep the statistics of all batch norms as pretrained")
     dataset: str = option("cifar10", "cifar10, ichallenge_pm, or shapes (drawn by the package, no download)")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download)")
     val_split: str | None = option(None, "validate on a part of the training images instead: a share such as 0.2, or one of k "

@@ -17,7 +17,7 @@ from .errors import UserError, unknown
 def parse(cls: type, argv: Sequence[str], *, program: str, description: str, base: Mapping | None = None):
     """Return (an instance of dataclass `cls`, the set of names given) from flags, which override a --config file.
 
-    Only Config reads --config. base: values below both, for a resumed run. Raises UserError.
+    Only Config and what is derived from it read --config. base: values below both, for a resumed run. Raises UserError.
     """
     given = _read_flags(cls, argv, program, description)
     path = given.pop("config", None)
@@ -114,7 +114,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) -> dict:
     parser = _Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    if cls is Config:
+    if issubclass(cls, Config):
         parser.add_argument("--config", metavar="FILE", help="YAML file of these settings; flags override it")
     for f in dataclasses.fields(cls):
         kind, _ = _kind(cls, f.name)

@@ -24,13 +24,15 @@ BELOW = {
     "safe_pickle": "errors",
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
-    "assemble": "config data errors files models ops runtime settings",
+    "assemble": "checkpoint config data errors files freezing models ops optim pretrained runtime settings",
     "runtime": "errors",
     "processes": "",
     "binary": "",
     "metrics": "binary",
     "plots": "binary metrics",
     "optim": "errors",
+    "freezing": "errors",
+    "pretrained": "checkpoint errors data.download",
     "models": "errors",
     "models.alexnet": "errors",
     "models.lenet": "errors",
@@ -58,9 +60,9 @@ BELOW = {
 }
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
-    "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "settings": "yaml",
+    "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "freezing": "paddle", "settings": "yaml",
     "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
-    "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
+    "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
 
