@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from . import models, runtime
-from .config import MAY_CHANGE, Config
+from .config import MAY_CHANGE, NOT_SAVED, Config
 from .errors import UserError
 from .files import write_text, writing
 from .settings import parse, read_yaml, to_yaml
@@ -34,6 +34,13 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
     if needing and not config.pretrained:
         raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
     return dataclasses.replace(config, output_dir=folder)
+
+
+def refuse_run_flags(config: Config, program: str) -> None:
+    """Raise UserError for flags that are about one run of train.py, in another program."""
+    for name in NOT_SAVED:
+        if getattr(config, name):
+            raise UserError(f"--{name.replace('_', '-')} is of no use in {program}; leave it out")
 
 
 def check_folder(config: Config) -> None:

@@ -66,6 +66,22 @@ class Config:
     checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
 
 
+@dataclasses.dataclass(frozen=True)
+class LrFindConfig(Config):
+    """One search by `python -m paddle_cls.lr_find`: the settings of a run, and the rates to try."""
+
+    lr_from: float = option(1e-6, "lowest learning rate tried", low=1e-30)
+    lr_to: float = option(10.0, "highest learning rate tried", low=1e-30)
+    steps: int = option(100, "optimizer steps from the one to the other", low=20)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig(Config):
+    """One grid by `python -m paddle_cls.grid`: the settings of all its runs, and those that differ."""
+
+    grid: tuple[str, ...] = option((), "settings and the values to try, such as batch_size=16,32 seed=0,1")
+
+
 NOT_SAVED = ("resume", "eval_only", "checkpoint")
 # What a resumed run may change; anything else would make it another run.
 MAY_CHANGE = {"data_dir", "output_dir", "epochs", "max_steps", "lr", "device", "nproc", "onednn", "log_every",

@@ -53,7 +53,8 @@ class Report:
     def text(self) -> str:
         """Return everything, as lines."""
         lines = [f"weights from {self.source}", *self.notes]
-        for title, entries in (("loaded", self.loaded), ("new, as initialized", self.new), ("in the file, not used", self.unused)):
+        groups = {"loaded": self.loaded, "new, as initialized": self.new, "in the file, not used": self.unused}
+        for title, entries in groups.items():
             lines += [f"{title}: {len(entries)}", *(f"  {name} {what}" for name, what in entries)]
         return "\n".join(lines) + "\n"
 
@@ -174,8 +175,8 @@ def _check(report: Report, source: Source, wrong: Mapping[str, Sequence[str]], h
     settings = "".join(f", {key} {value}" for key, value in about["arguments"].items()) if about else ""
     what = f"{source.file} (of {about['name']}{settings})" if about else f"{source.file}"
     if not any(name not in head for name, _ in report.loaded):
-        raise UserError(f"{what}: nothing in it fits this network: it holds {_some(list(source.arrays)) or 'nothing'}; the network "
-                        f"needs {_some([f'{name} {text}' for name, text in report.new])}; are they of another --model?")
+        raise UserError(f"{what}: nothing in it fits this network: it holds {_some(list(source.arrays)) or 'nothing'}, the "
+                        f"network needs {_some([f'{name} {text}' for name, text in report.new])}; are they of another --model?")
     if not partial and any(wrong.values()):
         problems = "; ".join(f"{len(names)} {title}: {_some(names)}" for title, names in wrong.items() if names)
         raise UserError(f"{what}: not the weights of this network: {problems}; take the --model and the settings they are of, or "

@@ -125,7 +125,7 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif typing.get_origin(kind) is tuple:
-            parser.add_argument(flag, nargs="+", metavar="PATH", help=text)
+            parser.add_argument(flag, nargs="+", metavar=f.name.upper(), help=text)
         else:
             choices = f.metadata["choices"]
             name = "LAYER=FACTOR,..." if typing.get_origin(kind) is dict else kind.__name__.upper()
