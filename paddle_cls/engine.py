@@ -64,13 +64,15 @@ def _correct(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
 def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle.optimizer.Optimizer,
                     schedule: Schedule, *, step: int, totals: Totals, seed: int, label_smoothing: float = 0.0,
                     accumulate: int = 1, clip_norm: float | None = None, ema: EMA | None = None, world: World | None = None,
-                    cast: Callable = contextlib.nullcontext, scaler=None, fetch_every: int = 1,
+                    cast: Callable = contextlib.nullcontext, scaler=None, tensor: Callable = paddle.to_tensor,
+                    fetch_every: int = 1,
                     flags: Callable[[], Sequence[float]] = tuple) -> Iterator[int]:
     """Train on each batch and yield the number of optimizer steps done whenever `totals` is up to date.
 
     step: steps done before. totals: sums of the epoch so far, added to here. schedule: step -> learning rate.
     accumulate: a batch goes through the network in so many parts; the gradient is that of the whole batch either way.
     clip_norm: largest L2 norm of all gradients together. scaler: a loss scaler for float16.
+    tensor: array -> tensor where the model is, such as `runtime.copier` gives.
     fetch_every: steps between two looks at the loss, each of which waits for the device.
     flags: numbers of this process that are summed over the processes into totals.flags, for a common decision.
     Raises NotFinite, naming the step, when a loss is not finite. In several processes `batches` holds this process's
@@ -85,7 +87,7 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
         waited += time.perf_counter() - started
         seed_step(seed, step, world.rank)
         optimizer.set_lr(schedule(step))
-        pending.append(_backward(model, batch, label_smoothing, accumulate, world, cast, scaler))
+        pending.append(_backward(model, batch, label_smoothing, accumulate, world, cast, scaler, tensor))
         _update(model, optimizer, clip_norm, scaler)
         optimizer.clear_grad()
         if ema:
@@ -114,15 +116,15 @@ def _update(network: nn.Layer, optimizer: paddle.optimizer.Optimizer, clip_norm:
 
 
 def _backward(model: nn.Layer, batch: Batch, label_smoothing: float, accumulate: int, world: World, cast: Callable,
-              scaler) -> tuple[paddle.Tensor, paddle.Tensor, int]:
+              scaler, tensor: Callable) -> tuple[paddle.Tensor, paddle.Tensor, int]:
     """Add up the gradient of the mean loss over the whole batch; return (sum of losses, correct, images) of this part."""
     if not len(batch.labels):
         return _join_in(model, batch)
     loss_sum, correct = paddle.zeros([]), paddle.zeros([])
     parts = [part for part in np.array_split(np.arange(len(batch.labels)), accumulate) if len(part)]
     for part in parts:
-        images = paddle.to_tensor(batch.images[part] if accumulate > 1 else batch.images)
-        labels = paddle.to_tensor(batch.labels[part])
+        images = tensor(batch.images[part] if accumulate > 1 else batch.images)
+        labels = tensor(batch.labels[part])
         last = part is parts[-1]
         with contextlib.nullcontext() if last or world.size == 1 else model.no_sync():
             with cast():
@@ -160,17 +162,19 @@ def _fetch(pending: list, totals: Totals, waited: float, step: int, world: World
     totals.wait += waited / world.size
 
 
-def predict(model: nn.Layer, batches: Iterable[Batch], *, world: World | None = None) -> tuple[np.ndarray, np.ndarray]:
+def predict(model: nn.Layer, batches: Iterable[Batch], *, world: World | None = None,
+            tensor: Callable = paddle.to_tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return (logits float32 (N, C), labels int64 (N,)) of every image of a split, in the split's order.
 
-    In several processes `batches` holds this process's part of each batch; all get the whole answer.
+    In several processes `batches` holds this process's part of each batch; all get the whole answer. tensor: as in
+    `train_one_epoch`.
     """
     world = world or World()
     logits, labels, indices = [], [], []
     with evaluating(model):
         for batch in batches:
             if len(batch.labels):
-                logits.append(model(paddle.to_tensor(batch.images)).numpy())
+                logits.append(model(tensor(batch.images)).numpy())
             labels.append(batch.labels)
             indices.append(batch.indices)
     if not indices:
