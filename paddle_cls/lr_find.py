@@ -153,7 +153,8 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
         return prefetch(batches(data.train, config.batch_size, transform, seed=config.seed, epoch=epoch))()
 
     yield from tqdm(losses(model, optimizer, batches_of, rates, seed=config.seed, label_smoothing=config.label_smoothing,
-                           accumulate=config.accumulate, clip_norm=config.clip_norm, cast=cast, scaler=scaler),
+                           accumulate=config.accumulate, clip_norm=config.clip_norm, cast=cast, scaler=scaler,
+                           tensor=runtime.copier(device)),
                     total=len(rates), desc="steps", disable=None, leave=False)
 
 

@@ -197,7 +197,7 @@ def _as_paddles(source: Source, model: nn.Layer) -> tuple[dict[str, np.ndarray],
         reason = "its names of batch norms"
     elif "format" in source.metadata:
         reason = "its format 'pt'" if source.metadata["format"] == "pt" else None
-    elif any(shape[1] == count != shape[0] for shape, count in linear) and not any(shape[0] == count for shape, count in linear):
+    elif {shape.index(count) for shape, count in linear if shape.count(count) == 1} == {1}:      # a square one tells nothing
         reason = "the shapes of linear layers"
     if reason is None:
         return dict(source.arrays), [], []
