@@ -37,6 +37,7 @@ class Trial(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The values in one line, such as "batch_size=16 seed=0"."""
         return " ".join(f"{name}={value}" for name, value in self.values.items())
 
 
@@ -213,7 +214,9 @@ def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[T
     Image.fromarray(plots.pixels(figure)).save(root / "grid.png")
     for run, _ in runs:
         with LogWriter(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
-            writer.add_hparams(dict(run.values), ["val/acc1", "val/loss"])
+            chosen = {name: getattr(run.config, name) for name in found}
+            writer.add_hparams({name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+                                for name, value in chosen.items()}, ["val/acc1", "val/loss"])
             for row in rows(run.config.output_dir):
                 for name in ("val/acc1", "val/loss"):
                     writer.add_scalar(name, row[name], row["step"])

@@ -28,7 +28,6 @@ class Suggestion(NamedTuple):
 
     suggested: float
     lowest: float                                  # where the smoothed loss is lowest
-    steepest: float                                # where it falls fastest over the logarithm of the rate
     note: str                                      # why not to trust it, or ""
 
 
@@ -71,9 +70,8 @@ def suggest(rates: np.ndarray, smoothed: np.ndarray, *, diverged: bool) -> Sugge
     if not lowest or smoothed[lowest] > 0.98 * smoothed[:lowest].max():
         raise UserError(f"the loss did not fall between {rates[0]:.3g} and {rates[-1]:.3g}: {smoothed[0]:.4g} at first, "
                         f"{smoothed[lowest]:.4g} at its lowest; try more --steps, or another range by --lr-from and --lr-to")
-    slopes = np.gradient(smoothed, np.log(rates))[:lowest + 1]
     note = "" if diverged or lowest < len(rates) - 1 else f"the loss was still falling at {rates[-1]:.3g}: raise --lr-to"
-    return Suggestion(rates[lowest] / 10, rates[lowest], rates[int(slopes.argmin())], note)
+    return Suggestion(float(rates[lowest] / 10), float(rates[lowest]), note)
 
 
 def losses(model, optimizer, batches: Callable[[int], Iterable], rates: Sequence[float], **training) -> Iterator[float]:
@@ -113,7 +111,7 @@ def main(argv: list[str]) -> int:
     marks = {}
     try:
         answer = suggest(rates, smoothed, diverged=diverged)
-        marks = {"lowest": answer.lowest, "falling fastest": answer.steepest, "suggested": answer.suggested}
+        marks = {"lowest": answer.lowest, "suggested": answer.suggested}
     finally:                                       # the picture helps where there is nothing to suggest
         write(config.output_dir, rates[:len(found)], found, smoothed, marks)
     every = max(1, len(rates) // 10)
@@ -121,7 +119,7 @@ def main(argv: list[str]) -> int:
     for row in list(zip(rates, found, smoothed, strict=True))[::every]:
         print("| {:.2e} | {:.4f} | {:.4f} |".format(*row))
     print(f"{'the loss diverged' if diverged else 'not diverged'} after {len(rates)} steps, at {rates[-1]:.3g}; lowest at "
-          f"{answer.lowest:.3g}, falling fastest at {answer.steepest:.3g}; {config.output_dir}/lr_find.png")
+          f"{answer.lowest:.3g}; {config.output_dir}/lr_find.png")
     if answer.note:
         print(answer.note)
     print(f"suggestion, a tenth of the rate of the lowest loss: --lr {answer.suggested:.2g}")

@@ -25,7 +25,7 @@ BELOW = {
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
     "assemble": "checkpoint config data errors files freezing models ops optim pretrained runtime settings",
-    "lr_find": "assemble config data data.reader engine errors files plots runtime",
+    "lr_find": "assemble config data data.reader data.transforms engine errors files plots runtime",
     "grid": "assemble config errors files log plots processes runtime settings",
     "runtime": "errors",
     "processes": "",
