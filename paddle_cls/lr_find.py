@@ -132,7 +132,6 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
     from tqdm import tqdm
 
     from .data import transforms
-    from .data.reader import batches, prefetch
     world = runtime.World()
     device = runtime.set_device(config.device)
     cast, scaler = runtime.mixed_precision(config.amp, device)
@@ -147,13 +146,11 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
     optimizer = assemble.optimizer(config, model)
     print(freezing.begin(0), end="\n" if config.freeze or config.freeze_bn else "", flush=True)
 
-    def batches_of(epoch: int) -> Iterator:
-        return prefetch(batches(data.train, config.batch_size, transform, seed=config.seed, epoch=epoch))()
-
-    yield from tqdm(losses(model, optimizer, batches_of, rates, seed=config.seed, label_smoothing=config.label_smoothing,
-                           accumulate=config.accumulate, clip_norm=config.clip_norm, cast=cast, scaler=scaler,
-                           tensor=runtime.copier(device)),
-                    total=len(rates), desc="steps", disable=None, leave=False)
+    found = losses(model, optimizer, lambda epoch: assemble.batches(config, data, transform, world, epoch=epoch)(), rates,
+                   seed=config.seed, label_smoothing=config.label_smoothing, class_weights=assemble.class_weights(config, data),
+                   accumulate=config.accumulate, clip_norm=config.clip_norm, cast=cast, scaler=scaler,
+                   tensor=runtime.copier(device))
+    yield from tqdm(found, total=len(rates), desc="steps", disable=None, leave=False)
 
 
 def write(folder: Path, rates: np.ndarray, found: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ from test_pretrained import HEAD, logits, net
 
 from paddle_cls import pretrained
 from paddle_cls.errors import UserError
+from paddle_cls.models import MODELS
 from paddle_cls.pretrained import fetch, load, published, read
 
 
@@ -47,6 +48,7 @@ def test_paddles_own_tables_name_the_weights():
     known = published()
     assert known["resnet50"] == ("https://paddle-hapi.bj.bcebos.com/models/resnet50.pdparams", "ca6f485ee1ab0492d38f323885b0ad80")
     assert {"vgg16", "mobilenetv2_1.0", "shufflenet_v2_x0_5", "densenet121"} <= set(known)
+    assert {pretrained._plain(name) for name in known} <= {pretrained._plain(name) for name in MODELS}
     assert all(url.endswith(".pdparams") and len(md5) == 32 for url, md5 in known.values())
 
 
