@@ -75,7 +75,6 @@ def train(config: Config, world: runtime.World) -> int:
 
     from paddle_cls import binary, engine, metrics, optim
     from paddle_cls.data import transforms
-    from paddle_cls.data.mixing import mixed
     from paddle_cls.data.reader import batches, num_batches, prefetch
     from paddle_cls.log import Log, Progress, epoch_line
     from paddle_cls.run import Run
@@ -88,10 +87,9 @@ def train(config: Config, world: runtime.World) -> int:
 
     runtime.seed_step(config.seed, 0)
     model, arguments = assemble.build(config, data)
+    report, freezing = assemble.adapt(config, model, arguments, data, world)
     speed = assemble.accelerate(model, device, config.onednn)
-    optimizer = optim.build_optimizer(
-        config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
-        decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
+    optimizer = assemble.optimizer(config, model)
     schedule = optim.build_schedule(
         config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
@@ -104,23 +102,24 @@ def train(config: Config, world: runtime.World) -> int:
     resumed = config.resume and run.resume()
     main_process = world.rank == 0
     if main_process:
-        assemble.introduce(config, run, data, resumed, speed)
+        assemble.introduce(config, run, data, resumed, speed, report)
     log = Log(config.output_dir, run.step, run.epoch, active=main_process)
-    network = world.parallel(model)
+    network = world.parallel(model, changing=bool(config.unfreeze_epochs))
 
     def predict(split):
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
         return run.predict(prefetch(parts)(), tensor)
 
     while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
+        state = freezing.begin(run.epoch)
+        if state and main_process:
+            print(state, flush=True)
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
         first = run.epoch * per_epoch
-        place = {"seed": config.seed, "epoch": run.epoch, "start": run.step - first}
-        reader = batches(data.train, config.batch_size, train_transform, **place, stop=stop - first, rank=world.rank,
-                         world=world.size, balanced=config.sampling == "balanced")
-        reader = mixed(reader, mixup=config.mixup, cutmix=config.cutmix, **place)
+        reader = assemble.batches(config, data, train_transform, world, epoch=run.epoch, start=run.step - first,
+                                  stop=stop - first)
         for step in engine.train_one_epoch(
-                network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
+                network, reader(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
                 label_smoothing=config.label_smoothing, class_weights=weights, accumulate=config.accumulate,
                 clip_norm=config.clip_norm, ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
                 fetch_every=1 if device == "cpu" else config.log_every,
@@ -142,7 +141,7 @@ def train(config: Config, world: runtime.World) -> int:
                    **metrics.classification(logits, labels, "val/", threshold=threshold)}
         log.scalars(run.step, {**figures, **timing})           # before the checkpoint: a kill between repeats, not loses, it
         run.end_epoch(figures, whole=run.step == first + per_epoch)
-        log.pictures(run.step, data.val.images, logits, labels, data.classes, optim.trainable(model), threshold=threshold,
+        log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(), threshold=threshold,
                      last=run.step >= stop)
         bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()

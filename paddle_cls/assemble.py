@@ -5,20 +5,23 @@ import sys
 from pathlib import Path
 
 from . import models, runtime
-from .config import MAY_CHANGE, Config
+from .config import MAY_CHANGE, NOT_SAVED, Config
 from .errors import UserError
 from .files import write_text, writing
 from .settings import keyword_arguments, parse, read_yaml, to_yaml
 
 
-def settings(argv: list[str], program: str, description: str) -> Config:
-    """Return the settings: the defaults, below the run's own when it is resumed, below --config, below the flags."""
-    config, given = parse(Config, argv, program=program, description=description)
-    folder = config.output_dir or Path("output") / f"{config.dataset}_{config.model}"
+def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
+    """Return the settings: the defaults, below the run's own when it is resumed, below --config, below the flags.
+
+    cls: Config or a class derived from it. root: folder of the output folders that are not named.
+    """
+    config, given = parse(cls, argv, program=program, description=description)
+    folder = config.output_dir or root / f"{config.dataset}_{config.model}"
     saved = folder / "config.yaml"
     if (config.resume or config.eval_only) and saved.exists():
         before = read_yaml(saved)
-        config, given = parse(Config, argv, program=program, description=description, base=before)
+        config, given = parse(cls, argv, program=program, description=description, base=before)
         for name in sorted(given - MAY_CHANGE) if config.resume else ():
             old, new = before.get(name), getattr(config, name)
             if old != (str(new) if isinstance(new, Path) else new):
@@ -29,7 +32,17 @@ def settings(argv: list[str], program: str, description: str) -> Config:
     models.check_name(config.model)
     datasets.check_name(config.dataset)
     recipes.parse(config.augment)
+    needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
+    if needing and not config.pretrained:
+        raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
     return dataclasses.replace(config, output_dir=folder)
+
+
+def refuse_run_flags(config: Config, program: str) -> None:
+    """Raise UserError for flags that are about one run of train.py, in another program."""
+    for name in NOT_SAVED:
+        if getattr(config, name):
+            raise UserError(f"--{name.replace('_', '-')} is of no use in {program}; leave it out")
 
 
 def check_folder(config: Config) -> None:
@@ -64,13 +77,8 @@ def model_settings(config: Config) -> dict:
 def load(config: Config, world: "runtime.World"):
     """Return the Data; where it must be downloaded, the first process does so for all."""
     from .data import load_data
-    if world.rank > 0:
-        world.wait()
-    data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split,
-                     holdout=config.holdout)
-    if world.rank == 0:
-        world.wait()
-    return data
+    with world.first():
+        return load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout)
 
 
 def class_weights(config: Config, data):
@@ -81,6 +89,16 @@ def class_weights(config: Config, data):
     return balance.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
 
 
+def batches(config: Config, data, transform, world: "runtime.World", *, epoch: int, start: int = 0, stop: int | None = None):
+    """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
+    from .data import reader
+    from .data.mixing import mixed
+    place = {"seed": config.seed, "epoch": epoch, "start": start}
+    parts = reader.batches(data.train, config.batch_size, transform, **place, stop=stop, rank=world.rank, world=world.size,
+                           balanced=config.sampling == "balanced")
+    return reader.prefetch(mixed(parts, mixup=config.mixup, cutmix=config.cutmix, **place))
+
+
 def build(config: Config, data):
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
@@ -88,6 +106,32 @@ def build(config: Config, data):
         arguments.setdefault("image_size", data.image_size)
     models.check_image_size(config.model, config.image_size or data.image_size)
     return models.build_model(config.model, data.outputs, **arguments), arguments
+
+
+def adapt(config: Config, model, arguments: dict, data, world: "runtime.World"):
+    """Set the pretrained weights and freeze layers; return (the Report, None where a run is resumed or there are none, Freezing).
+
+    A resumed run has its weights from its own checkpoint, and no need of the file.
+    """
+    from . import checkpoint, freezing, pretrained
+    if not config.pretrained:
+        return None, freezing.Freezing(model)
+    head = models.head(model, config.model, data.outputs, **arguments)
+    report = None
+    if not (config.resume and checkpoint.exists(config.output_dir / "last")):
+        with world.first():
+            file = pretrained.fetch(config.pretrained)
+        report = pretrained.load(model, pretrained.read(file), head, classes=data.classes, partial=config.pretrained_partial,
+                                 normalization=dataclasses.asdict(data.normalization))
+    layers = freezing.choose(config.freeze, model, head) if config.freeze else []
+    return report, freezing.Freezing(model, layers, unfreeze_epochs=config.unfreeze_epochs, freeze_bn=config.freeze_bn)
+
+
+def optimizer(config: Config, model):
+    """Return the optimizer of the trainable weights."""
+    from .optim import build_optimizer
+    return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
+                           decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
 
 
 def accelerate(model, device: str, wanted: str) -> str:
@@ -101,21 +145,25 @@ def accelerate(model, device: str, wanted: str) -> str:
     return f"computing by {ops.accelerate(model)}" if usable else f"computing by Paddle's own CPU operators: {reason}"
 
 
-def introduce(config: Config, run, data, resumed: bool, speed: str) -> None:
-    """Write the settings into the run folder and show what is about to be trained."""
+def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:
+    """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
     text, folder = to_yaml(config), config.output_dir
     with writing(folder):
         new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         try:
             write_text(folder / "config.yaml", text)
+            if report:
+                write_text(folder / "pretrained.txt", report.text())
         except OSError:
             if new:
                 folder.rmdir()
             raise
     print(text, end="")
-    print(f"{models.count_parameters(run.model):,} parameters; {len(data.train):,} training and {len(data.val):,} "
+    print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
+    if report:
+        print(f"pretrained: {report.short()}", *report.notes, f"all of it: {folder / 'pretrained.txt'}", sep="\n  ")
     print(speed)
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")

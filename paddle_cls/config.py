@@ -19,6 +19,13 @@ class Config:
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
     model_args: dict[str, str] | None = option(None, "further arguments of the network, such as scale=0.5")
+    pretrained: str | None = option(None, "weights to start from: a .pdparams, a .safetensors, a run folder, or the name of "
+                                          "ImageNet weights of Paddle's, such as resnet18")
+    pretrained_partial: bool = option(False, "let weights that do not fit be, instead of refusing the file")
+    freeze: str | None = option(None, "pretrained layers that do not train: body (all but the head), how many of its parts, or "
+                                      "layers such as conv1,res1")
+    unfreeze_epochs: int | None = option(None, "thaw one frozen part every so many epochs, the last first", low=1)
+    freeze_bn: bool = option(False, "keep the statistics of all batch norms as pretrained")
     dataset: str = option("cifar10", "cifar10, ichallenge_pm, or shapes (drawn by the package, no download)")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download)")
     val_split: str | None = option(None, "validate on a part of the training images instead: a share such as 0.2, or one of k "
@@ -67,6 +74,22 @@ class Config:
     resume: bool = option(False, "continue the run in the output folder")
     eval_only: bool = option(False, "evaluate --checkpoint on the validation split, and stop")
     checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
+
+
+@dataclasses.dataclass(frozen=True)
+class LrFindConfig(Config):
+    """One search by `python -m paddle_cls.lr_find`: the settings of a run, and the rates to try."""
+
+    lr_from: float = option(1e-6, "lowest learning rate tried", low=1e-30)
+    lr_to: float = option(10.0, "highest learning rate tried", low=1e-30)
+    steps: int = option(100, "optimizer steps from the one to the other", low=20)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig(Config):
+    """One grid by `python -m paddle_cls.grid`: the settings of all its runs, and those that differ."""
+
+    grid: tuple[str, ...] = option((), "settings and the values to try, such as batch_size=16,32 seed=0,1")
 
 
 NOT_SAVED = ("resume", "eval_only", "checkpoint")

@@ -106,7 +106,7 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
         _update(model, optimizer, clip_norm, scaler)
         optimizer.clear_grad()
         if ema:
-            ema.update(model, step)
+            ema.update(step)
         step += 1
         if len(pending) >= fetch_every:
             _fetch(pending, totals, waited, step, world, flags())

@@ -77,11 +77,11 @@ def scales(model: nn.Layer, factors: Mapping[str, float]) -> list[float]:
 
     factors: by layer, as "fc1" or "conv1.bn". Raises UserError for a layer that the model has not.
     """
-    names = [name for name, p in model.named_parameters() if not p.stop_gradient]
-    layers = {name.rpartition(".")[0] for name in names}
+    layers = {name.rpartition(".")[0] for name, _ in model.named_parameters()}
     for layer in factors:
         if not any(f"{name}.".startswith(f"{layer}.") for name in layers):
             raise UserError(f"lr_scale: {unknown('layer', layer, layers)}")
+    names = [name for name, p in model.named_parameters() if not p.stop_gradient]
     return [math.prod(factor for layer, factor in factors.items() if name.startswith(f"{layer}.")) for name in names]
 
 
@@ -115,7 +115,7 @@ def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight
 
 
 class EMA:
-    """Exponential moving average of a model's parameters: average = decay * average + (1 - decay) * weight.
+    """Exponential moving average of a model's trainable parameters: average = decay * average + (1 - decay) * weight.
 
     As in most implementations the decay rises to its value in the first steps, min(decay, (1 + step) / (10 + step)), so
     that the start does not weigh on the average. BN's running statistics, averages already, are the model's own.
@@ -123,20 +123,21 @@ class EMA:
 
     def __init__(self, model: nn.Layer, decay: float):
         self.decay = decay
-        self.names = [name for name, p in model.named_parameters() if not p.stop_gradient]
-        self.averages = [p.detach().clone() for p in trainable(model)]
+        self.weights = trainable(model)
+        self.averages = [p.detach().clone() for p in self.weights]
 
-    def update(self, model: nn.Layer, step: int) -> None:
-        """Take the weights after optimizer step `step` (from 0) into the average."""
+    def update(self, step: int) -> None:
+        """Take the weights after optimizer step `step` (from 0) into the average, but those frozen for now."""
         decay = min(self.decay, (1 + step) / (10 + step))
         with paddle.no_grad():
-            for average, weight in zip(self.averages, trainable(model), strict=True):
-                average.copy_(average * decay + weight.detach() * (1 - decay), True)
+            for average, weight in zip(self.averages, self.weights, strict=True):
+                if not weight.stop_gradient:
+                    average.copy_(average * decay + weight.detach() * (1 - decay), True)
 
-    def swap(self, model: nn.Layer) -> None:
+    def swap(self) -> None:
         """Exchange the model's weights and the averages; called twice it changes nothing."""
         with paddle.no_grad():
-            for average, weight in zip(self.averages, trainable(model), strict=True):
+            for average, weight in zip(self.averages, self.weights, strict=True):
                 kept = weight.detach().clone()
                 weight.copy_(average, True)
                 average.copy_(kept, True)

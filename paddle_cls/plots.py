@@ -1,6 +1,6 @@
 """Figures for VisualDL and the run folder: matplotlib figures from plain arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -126,6 +126,40 @@ def curves_figure(rows: Sequence[dict]) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
+    return figure
+
+
+def rates_figure(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> Figure:
+    """Return loss against learning rate. rates, losses, smoothed: float (N,); marks: {what: a learning rate}."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color="lightgrey", label="loss of a batch")
+    axes.plot(rates, smoothed, label="smoothed")
+    for number, (what, rate) in enumerate(marks.items()):
+        axes.axvline(rate, color=f"C{number + 1}", linestyle="--", label=f"{what}: {rate:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def grid_figure(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapping[str, str], float]], ylabel: str) -> Figure:
+    """Return a panel a setting: a dot for each run, and a line through the means of its values.
+
+    settings: {name: its values, in order}; runs: (the values of a run, its figure).
+    """
+    figure = Figure(figsize=(max(4.0, 3.2 * len(settings)), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    for axes, (name, values) in zip(panels, settings.items(), strict=True):
+        groups = [[figure for chosen, figure in runs if chosen[name] == value] for value in values]
+        for place, group in enumerate(groups):
+            axes.plot([place] * len(group), group, "o", color="C0", alpha=0.6)
+        axes.plot([place for place, group in enumerate(groups) if group], [np.mean(group) for group in groups if group],
+                  color="C1", label="mean")
+        axes.set(xlabel=name, xticks=range(len(values)), xticklabels=values)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(ylabel)
+    panels[0].legend()
     return figure
 
 

@@ -14,7 +14,7 @@ from . import checkpoint
 from .data.reader import Batch
 from .engine import Totals, predict
 from .errors import UserError
-from .optim import EMA, trainable
+from .optim import EMA
 from .runtime import World
 
 _RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the optimizer's own in a .pdopt
@@ -53,7 +53,7 @@ class Run:
         if self.scaler:
             state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:
-            state |= {f"{_RAW}{i}": p.numpy() for i, p in enumerate(trainable(self.model))}
+            state |= {f"{_RAW}{i}": p.numpy() for i, p in enumerate(self.ema.weights)}
         with self.averaged():
             checkpoint.save(self.folder / name, self.model, state, {
                 **self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
@@ -82,7 +82,7 @@ class Run:
             raise UserError(f"{path}.pdopt: saved with another --ema-decay or --amp than now")
         if self.ema:
             self.ema = EMA(self.model, self.ema.decay)
-            for weight, value in zip(trainable(self.model), weights, strict=True):
+            for weight, value in zip(self.ema.weights, weights, strict=True):
                 weight.set_value(np.asarray(value))
         if self.scaler:
             self.scaler.load_state_dict(scaler)
@@ -102,12 +102,12 @@ class Run:
     def averaged(self) -> Iterator[None]:
         """Have the averaged weights in the model inside the block, if there is EMA."""
         if self.ema:
-            self.ema.swap(self.model)
+            self.ema.swap()
         try:
             yield
         finally:
             if self.ema:
-                self.ema.swap(self.model)
+                self.ema.swap()
 
     def end_epoch(self, figures: Mapping[str, float], *, whole: bool) -> None:
         """Take over the epoch's figures and save; whole: all its steps are done (not so under --max-steps)."""

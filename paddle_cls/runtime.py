@@ -136,12 +136,24 @@ class World:
         """Wait until all processes are here."""
         self.sum(np.zeros(1))
 
-    def parallel(self, model):
-        """Return `model` such that its gradients are averaged over the processes."""
+    @contextlib.contextmanager
+    def first(self) -> Iterator[None]:
+        """Let the first process do the block before the others, which then find what it has downloaded."""
+        if self.rank > 0:
+            self.wait()
+        yield
+        if self.rank == 0:
+            self.wait()
+
+    def parallel(self, model, *, changing: bool = False):
+        """Return `model` such that its gradients are averaged over the processes.
+
+        changing: some of the weights that are trainable now will be frozen in some steps.
+        """
         if self.size == 1:
             return model
         import paddle
-        return paddle.DataParallel(model)
+        return paddle.DataParallel(model, find_unused_parameters=changing)
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sum over the processes of float64 `values` of one shape."""
@@ -169,15 +181,19 @@ class World:
         return np.concatenate([part.numpy()[:count] for part, count in zip(parts, counts, strict=True)])
 
     def average_statistics(self, model) -> None:
-        """Make BN's running statistics, which each process keeps of its own images, their mean over the processes."""
+        """Make BN's running statistics, which each process keeps of its own images, their mean over the processes.
+
+        Those that are frozen stay as they are, to the last bit.
+        """
         if self.size > 1:
             import paddle
             import paddle.distributed as dist
-            for name, buffer in sorted(model.state_dict().items()):
-                if name.endswith(("_mean", "_variance")):
-                    with paddle.no_grad():
-                        dist.all_reduce(buffer)
-                        buffer.scale_(1 / self.size)
+            for layer in model.sublayers():
+                if hasattr(layer, "_use_global_stats") and not layer._use_global_stats:
+                    for buffer in (layer._mean, layer._variance):
+                        with paddle.no_grad():
+                            dist.all_reduce(buffer)
+                            buffer.scale_(1 / self.size)
 
 
 def mixed_precision(dtype: str | None, device: str):

@@ -18,7 +18,7 @@ from .errors import UserError, unknown
 def parse(cls: type, argv: Sequence[str], *, program: str, description: str, base: Mapping | None = None):
     """Return (an instance of dataclass `cls`, the set of names given) from flags, which override a --config file.
 
-    Only Config reads --config. base: values below both, for a resumed run. Raises UserError.
+    Only Config and what is derived from it read --config. base: values below both, for a resumed run. Raises UserError.
     """
     given = _read_flags(cls, argv, program, description)
     path = given.pop("config", None)
@@ -138,7 +138,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) -> dict:
     parser = _Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    if cls is Config:
+    if issubclass(cls, Config):
         parser.add_argument("--config", metavar="FILE", help="YAML file of these settings; flags override it")
     for f in dataclasses.fields(cls):
         kind, _ = _kind(cls, f.name)
@@ -149,7 +149,7 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif typing.get_origin(kind) is tuple:
-            parser.add_argument(flag, nargs="+", metavar="PATH", help=text)
+            parser.add_argument(flag, nargs="+", metavar=f.name.upper(), help=text)
         else:
             choices = f.metadata["choices"]
             name = "NAME=VALUE,..." if typing.get_origin(kind) is dict else kind.__name__.upper()

@@ -7,11 +7,12 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import write_checkpoint, write_cifar
+from fakes import Server, write_checkpoint, write_cifar
 
 from paddle_cls import runtime
 from paddle_cls.data import cifar
@@ -111,3 +112,13 @@ def refused(call, here):
         assert done.status == 2 and "Traceback" not in done.out
         assert content() == before
     return check
+
+
+@pytest.fixture
+def server():
+    """A server on this machine that serves one file; see its class."""
+    server = Server()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -1,9 +1,11 @@
-"""Small stand-ins that the tests make themselves: CIFAR-10 batches, a harmful pickle, a checkpoint of an untrained network."""
+"""Small stand-ins that the tests make: CIFAR-10 batches, a harmful pickle, an untrained checkpoint, a server of one file."""
 
 import hashlib
+import http.server
 import io
 import json
 import pickle
+import re
 import struct
 import tarfile
 import zlib
@@ -12,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from paddle_cls.data import cifar
+
+CONTENT = bytes(range(256)) * 400                  # 102,400 bytes
 
 
 def rgb(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
@@ -122,3 +126,44 @@ def forge(folder: Path, name: str, content: bytes) -> None:
     info = json.loads(file.read_text())
     info["sha256"][Path(name).suffix] = hashlib.sha256(content).hexdigest()
     file.write_text(json.dumps(info))
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `content`. breaks: bytes after which each of the first answers is cut off; asked: (path, Range) of each request."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.ranges, self.status, self.garbage = CONTENT, True, 200, b""
+        self.breaks: list[int] = []
+        self.asked: list[tuple[str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/file.bin"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers as its server is told to."""
+
+    def do_GET(self):
+        server, wanted = self.server, self.headers.get("Range")
+        server.asked.append((self.path, wanted))
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
+        if server.garbage:
+            self.wfile.write(server.garbage)
+        elif server.status != 200:
+            self.send_error(server.status)
+        elif start >= len(server.content):
+            self.send_error(416)
+        else:
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(server.content) - start))
+            self.end_headers()
+            cut = server.breaks.pop(0) if server.breaks else len(server.content)
+            self.wfile.write(server.content[start:start + cut])
+            self.close_connection = True
+
+    def log_message(self, *_):
+        """Say nothing on stderr."""

@@ -1,70 +1,16 @@
 """The download against a server on this machine that breaks off, lies, refuses or is not there."""
 
 import hashlib
-import http.server
-import re
 import socket
-import threading
 
 import pytest
-from fakes import write_cifar
+from fakes import CONTENT, write_cifar
 
 from paddle_cls.data import cifar
 from paddle_cls.data.download import cache_dir, download
 from paddle_cls.errors import UserError
 
-CONTENT = bytes(range(256)) * 400                  # 102,400 bytes
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `content`. breaks: bytes after which each of the first answers is cut off; asked: (path, Range) of each request."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.ranges, self.status, self.garbage = CONTENT, True, 200, b""
-        self.breaks: list[int] = []
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/file.bin"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers as its server is told to."""
-
-    def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        server.asked.append((self.path, wanted))
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
-        if server.garbage:
-            self.wfile.write(server.garbage)
-        elif server.status != 200:
-            self.send_error(server.status)
-        elif start >= len(server.content):
-            self.send_error(416)
-        else:
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(server.content) - start))
-            self.end_headers()
-            cut = server.breaks.pop(0) if server.breaks else len(server.content)
-            self.wfile.write(server.content[start:start + cut])
-            self.close_connection = True
-
-    def log_message(self, *_):
-        """Say nothing on stderr."""
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def left(folder) -> dict[str, bytes]:

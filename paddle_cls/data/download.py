@@ -21,16 +21,20 @@ def cache_dir() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddle_cls"
 
 
-def download(url: str, path: Path, *, sha256: str | None, tries: int = 3) -> Path:
+def download(url: str, path: Path, *, sha256: str | None = None, md5: str | None = None,
+             otherwise: str | None = None, tries: int = 3) -> Path:
     """Fetch `url` into `path` (unless it is there) and return `path`.
 
     What a broken connection left in `path`.part is continued, up to `tries` times in this call and again in the next.
-    sha256: of the whole file in hex; None checks nothing. Raises UserError: no network, a refusal of the server, a wrong
-    checksum (the part is deleted then), a folder that cannot be written.
+    sha256, md5: of the whole file in hex; None checks nothing. otherwise: what a user without the network can do.
+    Raises UserError: no network, a refusal of the server, a wrong checksum (the part is deleted then), a folder that
+    cannot be written.
     """
     if path.exists():
         return path
     part = path.with_name(path.name + ".part")
+    remedy = ("try again later (what has arrived is kept), or "
+              + (otherwise or f"put {path.name} into a folder and name it with --data-dir"))
     reason = ""
     for _ in range(tries):
         try:
@@ -39,7 +43,7 @@ def download(url: str, path: Path, *, sha256: str | None, tries: int = 3) -> Pat
                 break
             reason = "the connection broke off"
         except urllib.error.HTTPError as error:
-            raise UserError(f"{url}: the server answers {error.code} {error.reason}; {_remedy(path)}") from None
+            raise UserError(f"{url}: the server answers {error.code} {error.reason}; {remedy}") from None
         except urllib.error.URLError as error:
             reason = str(error.reason)
         except (ValueError, http.client.InvalidURL) as error:
@@ -49,17 +53,13 @@ def download(url: str, path: Path, *, sha256: str | None, tries: int = 3) -> Pat
         except OSError as error:
             raise UserError(f"{error.filename or part}: cannot be written: {error.strerror or error}") from None
     else:
-        raise UserError(f"{url}: cannot be downloaded: {reason}; {_remedy(path)}")
-    found = hash_of(part)
-    if sha256 and found != sha256:
-        part.unlink()
-        raise UserError(f"{url}: the download has the checksum {found}, not {sha256}; it was deleted; {_remedy(path)}")
+        raise UserError(f"{url}: cannot be downloaded: {reason}; {remedy}")
+    for kind, wanted in (("sha256", sha256), ("md5", md5)):
+        if wanted and (found := hash_of(part, kind)) != wanted:
+            part.unlink()
+            raise UserError(f"{url}: the download has the checksum {found}, not {wanted}; it was deleted; {remedy}")
     os.replace(part, path)
     return path
-
-
-def _remedy(path: Path) -> str:
-    return f"try again later (what has arrived is kept), or put {path.name} into a folder and name it with --data-dir"
 
 
 def _fetch(url: str, part: Path) -> bool:

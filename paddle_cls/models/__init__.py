@@ -105,6 +105,18 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
     return constructor(name)(num_classes=num_classes, **kwargs)
 
 
+def head(model: "nn.Layer", name: str, num_classes: int, **kwargs) -> list[str]:
+    """Return the names of the weights of `model`, which `build_model` made of the same arguments, that depend on num_classes.
+
+    They are found by building the model once more for another number of classes: that holds for every network, whatever
+    its last layers are called.
+    """
+    import paddle
+    with paddle.utils.unique_name.guard():         # the names of weights that are made later stay as they would be
+        other = build_model(name, num_classes + 1, **kwargs).state_dict()
+    return [weight for weight, value in model.state_dict().items() if value.shape != other[weight].shape]
+
+
 def count_parameters(model: "nn.Layer") -> int:
     """Return how many numbers the optimizer trains (BN's running statistics are not among them)."""
     return sum(int(p.size) for p in model.parameters() if not p.stop_gradient)
