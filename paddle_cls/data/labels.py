@@ -23,8 +23,9 @@ def read_labels(table: Path, images: Iterable[str]) -> tuple[dict[str, int], lis
     except UserError as error:
         return {}, [str(error)]
     columns = [name.lower() for name in header]
-    missing = [f"{table}:{cells.index[0]}: {columns.count(name.lower()) or 'no'} column{'s' * (name.lower() in columns)} {name!r}; "
-               f"found: {', '.join(filter(None, header))}" for name in (NAME, LABEL) if columns.count(name.lower()) != 1]
+    counts = {name: columns.count(name.lower()) for name in (NAME, LABEL)}
+    missing = [f"{table}:{cells.index[0]}: {count or 'no'} column{'s' * bool(count)} {name!r}; found: "
+               f"{', '.join(filter(None, header))}" for name, count in counts.items() if count != 1]
     if missing:
         return {}, missing
     files: dict[str, str] = {}

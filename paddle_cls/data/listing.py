@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import report_all
 from .dataset import Data
-from .pictures import MOST, SAMPLE, Pictures, default_size, survey
+from .pictures import Pictures, default_size, survey
 from .reader import Split
 from .transforms import IMAGENET
 
@@ -42,13 +42,12 @@ def checked(listing: Listing, image_size: int | None) -> Data:
     size = image_size or default_size(found[0][1])
     train, val = (None if split is None else Split(split.images.sized(size), split.labels)
                   for split in (listing.train, listing.val))
-    count = sum(len(split) for split in splits)
+    count, read = sum(len(split) for split in splits), sum(len(sizes) for _, sizes in found)
     width, height = np.median(np.concatenate([sizes for _, sizes in found]), axis=0).astype(int)
-    some = sum(len(sizes) for _, sizes in found)
-    looked = (f"all {count:,} files are there and {'all' if some == count else f'{some:,} of them, drawn at random,'} have "
-              f"a picture's beginning and end (python -m paddle_cls.data.check decodes every one); median {width}x{height} pixels, "
-              f"brought to {size}x{size} (--image-size)")
-    return Data(train, val, listing.classes, size, IMAGENET, notes=(*listing.notes, looked))
+    which = "every one begins and ends" if read == count else f"none is empty, and {read:,} drawn at random begin and end"
+    note = (f"{count:,} files: {which} as a picture does (python -m paddle_cls.data.check decodes them all); median "
+            f"{width}x{height} pixels, brought to {size}x{size} (--image-size)")
+    return Data(train, val, listing.classes, size, IMAGENET, notes=(*listing.notes, note))
 
 
 def table_of(data: Data) -> str | None:

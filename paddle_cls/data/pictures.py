@@ -103,7 +103,7 @@ def strange_names(folder: Path, names: Iterable[str]) -> list[str]:
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable():                 # bytes that are no UTF-8, line ends
-            problems.append(f"{folder}: the name {ascii(name)} has characters that are no text; rename it")
+            problems.append(f"{folder}: the name {name!a} has characters that are no text; rename it")
         other = seen.setdefault(name.lower(), name)
         if other is not name:
             problems.append(f"{folder}: {other} and {name} differ in the case of letters only; rename one")

@@ -114,7 +114,7 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
 
 
 def _columns(table: Path, cells: "pandas.DataFrame", columns: str | None, problems: list[str]) -> "pandas.DataFrame":
-    """Return the columns path, label and, if it is there, split of a table with a header. Raises UserError if one is not found."""
+    """Return the columns path, label and, if it is there, split of a table with a header. Raises UserError without them."""
     header, body = split_header(table, cells, problems)
     names = [name.lower() for name in header]
     given = [[name.strip().lower()] for name in columns.split(",")] if columns else [PATH, LABEL, SPLIT]
@@ -152,8 +152,8 @@ def _check_root(root: Path, both: list["pandas.DataFrame"]) -> None:
     for lines in both:
         some = lines["path"].iloc[:100]
         if len(some) > 1 and not any(os.path.exists(root / path) for path in some):
-            raise UserError(f"{lines.attrs['table']}: there is no {root / some.iloc[0]}, nor any other of its first pictures; name "
-                            f"the folder that the paths begin in with --data-dir")
+            raise UserError(f"{lines.attrs['table']}: there is no {root / some.iloc[0]}, nor any other of its first pictures; "
+                            f"name the folder that the paths begin in with --data-dir")
 
 
 def _class_problems(lines: "pandas.DataFrame", labels: list[str]) -> list[str]:
