@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, unknown
+from ..errors import UserError
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +27,7 @@ def task_lines(table: Path, cells: "pandas.DataFrame", task: str | None, problem
     if task is None and len(tasks) > 1:
         raise UserError(f"{table}: {len(tasks)} tasks; choose one with --task: {', '.join(tasks)}")
     if task is not None and task not in tasks:
-        raise UserError(f"--task: {unknown('task', task, tasks)} (in {table})")
+        raise UserError(f"--task {task}: {table} has no such task; it has: {', '.join(tasks)}")
     lines = cells.loc[cells[1] == (task or tasks[0]), [0, 2]].set_axis(["path", "label"], axis=1)
     letters = lines["label"]
     count = int(letters.str.len().mode()[0])

@@ -58,7 +58,7 @@ def listing(*, root: Path | None = None, val: bool = True) -> Listing:
         return Listing(_split(root, train, classes, found), None, tuple(classes), problems, notes)
     judged = _classes(root, test, problems)
     problems += [f"{root / test / name}: a class that {root / train} does not have; it has {', '.join(classes)}"
-                 for name in judged if name not in found]
+                 for name in judged if found and name not in found]
     if missing := [name for name in classes if name not in judged]:
         notes.append(f"no validation picture of {', '.join(missing)}")
     return Listing(_split(root, train, classes, found), _split(root, test, classes, judged), tuple(classes), problems, notes)

@@ -71,7 +71,7 @@ def listing(*, root: Path | None = None, val: bool = True, table: Path | None = 
     _check_root(root, both)
     labels = classes or in_order(train["label"].unique().tolist())
     problems += _class_problems(train, labels)
-    if len(both) > 1:
+    if labels and len(both) > 1:
         at = both[1].attrs["table"]
         problems += [f"{at}:{line}: label {label!r} is not among those to train on: {', '.join(labels)}"
                      for line, label in judged["label"][~judged["label"].isin(labels)].items()]
