@@ -79,9 +79,10 @@ def load(config: Config, world: "runtime.World"):
 
 def class_weights(config: Config, data):
     """Return the weight of each class in the loss, None where all weigh the same."""
+    if config.class_weights is None:
+        return None
     from .data import balance
-    return config.class_weights and balance.class_weights(config.class_weights, data.classes, data.train.labels,
-                                                          balanced=config.sampling == "balanced")
+    return balance.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
 
 
 def build(config: Config, data):

@@ -60,6 +60,12 @@ def sample_losses(logits: paddle.Tensor, labels: paddle.Tensor, label_smoothing:
     return losses if class_weights is None else losses * paddle.gather(class_weights, labels)
 
 
+def _target_losses(logits: paddle.Tensor, targets: Sequence[tuple[paddle.Tensor, float]], label_smoothing: float,
+                   class_weights: paddle.Tensor | None) -> paddle.Tensor:
+    """Return the loss of each sample whose target is made of labels in shares: it is linear in the target."""
+    return sum(share * sample_losses(logits, labels, label_smoothing, class_weights) for labels, share in targets)
+
+
 def _correct(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
     guess = (logits[:, 0] > 0).astype("int64") if logits.shape[1] == 1 else logits.argmax(axis=1)
     return (guess == labels).astype("float32").sum()
@@ -138,7 +144,7 @@ def _backward(model: nn.Layer, batch: Batch, label_smoothing: float, class_weigh
         with contextlib.nullcontext() if last or world.size == 1 else model.no_sync():
             with cast():
                 logits = model(images)
-            losses = sum(share * sample_losses(logits, labels, label_smoothing, class_weights) for labels, share in targets)
+            losses = _target_losses(logits, targets, label_smoothing, class_weights)
             loss = losses.sum() * (world.size / batch.total)       # the processes' gradients are averaged
             (scaler.scale(loss) if scaler else loss).backward()
         loss_sum += losses.detach().sum()

@@ -59,11 +59,11 @@ def flip(image: np.ndarray, rng: np.random.Generator, probability: float = 0.5, 
 
 
 def warp(image: np.ndarray, *, angle: float = 0.0, shift: Sequence[float] = (0, 0), zoom: float = 1.0,
-         shear: Sequence[float] = (0, 0)) -> np.ndarray:
+         shear: Sequence[float] = (0, 0), grey: int | None = None) -> np.ndarray:
     """Return the image sheared, zoomed, turned about its middle, and shifted, in this order: one affine map, bilinear.
 
     angle: degrees against the clock. shift: shares of width and height, to the right and down. shear: degrees by which
-    the vertical and the horizontal lean. What comes from outside is the image, reflected at its border.
+    the vertical and the horizontal lean. What comes from outside is the image reflected at its border, or `grey`.
     """
     height, width = image.shape[:2]
     across, down = np.tan(np.radians(shear))
@@ -71,8 +71,8 @@ def warp(image: np.ndarray, *, angle: float = 0.0, shift: Sequence[float] = (0, 
     linear = np.array([[cos, sin], [-sin, cos]]) @ [[1, across], [down, 1]]            # y points down
     middle = np.array([width - 1, height - 1]) / 2
     matrix = np.column_stack([linear, middle - linear @ middle + np.multiply(shift, (width, height))])
-    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR,
-                          borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=[grey or 0] * 3,
+                          borderMode=cv2.BORDER_REFLECT_101 if grey is None else cv2.BORDER_CONSTANT)
 
 
 def affine(image: np.ndarray, rng: np.random.Generator, *, rotate: float = 0.0, shift: float = 0.0, zoom: float = 0.0,
@@ -139,17 +139,17 @@ OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "identity": lambda image, strength: image,
     "autocontrast": lambda image, strength: _by_pillow(ImageOps.autocontrast, image),
     "equalize": lambda image, strength: _by_pillow(ImageOps.equalize, image),
-    "rotate": lambda image, strength: warp(image, angle=30 * strength),
+    "rotate": lambda image, strength: warp(image, angle=30 * strength, grey=128),
     "solarize": lambda image, strength: _by_pillow(ImageOps.solarize, image, round(256 * (1 - abs(strength)))),
     "color": lambda image, strength: recolour(image, saturation=1 + 0.9 * strength),
     "posterize": lambda image, strength: _by_pillow(ImageOps.posterize, image, 8 - round(4 * abs(strength))),
     "contrast": lambda image, strength: recolour(image, contrast=1 + 0.9 * strength),
     "brightness": lambda image, strength: recolour(image, brightness=1 + 0.9 * strength),
     "sharpness": lambda image, strength: np.asarray(ImageEnhance.Sharpness(Image.fromarray(image)).enhance(1 + 0.9 * strength)),
-    "shear_x": lambda image, strength: warp(image, shear=(math.degrees(math.atan(0.3 * strength)), 0)),
-    "shear_y": lambda image, strength: warp(image, shear=(0, math.degrees(math.atan(0.3 * strength)))),
-    "translate_x": lambda image, strength: warp(image, shift=(0.45 * strength, 0)),
-    "translate_y": lambda image, strength: warp(image, shift=(0, 0.45 * strength)),
+    "shear_x": lambda image, strength: warp(image, shear=(math.degrees(math.atan(0.3 * strength)), 0), grey=128),
+    "shear_y": lambda image, strength: warp(image, shear=(0, math.degrees(math.atan(0.3 * strength))), grey=128),
+    "translate_x": lambda image, strength: warp(image, shift=(0.45 * strength, 0), grey=128),
+    "translate_y": lambda image, strength: warp(image, shift=(0, 0.45 * strength), grey=128),
 }
 
 
@@ -157,8 +157,7 @@ def randaugment(image: np.ndarray, rng: np.random.Generator, count: int = 2, mag
     """Return the image after `count` random OPERATIONS, each at `magnitude` of 10 in a random direction.
 
     RandAugment of Cubuk et al. 2019, with its 14 operations and the ranges of AutoAugment at magnitude 10. Deviations:
-    posterize and solarize grow stronger with the magnitude too, not weaker; shears are about the middle; and what comes
-    from outside the image is its reflection, not grey.
+    posterize and solarize grow stronger with the magnitude too, not weaker, and shears are about the middle.
     """
     for name in rng.choice(list(OPERATIONS), count):
         image = OPERATIONS[name](image, magnitude / 10 * rng.choice((-1, 1)))
