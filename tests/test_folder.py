@@ -30,7 +30,7 @@ def test_without_validation_folder_a_tenth_is_drawn(tmp_path):
 def test_train_and_val_are_taken_by_their_names(tmp_path, train, val):
     files = {f"{train}/{name}": content for name, content in pictures("cat", "dog").items()}
     data = load_data("folder", write(tmp_path, {**files, f"{val}/dog/x.jpg": jpeg(50), "notes.txt": "?", ".git/x": "?"}))
-    assert names(data.train) == [(f"{train}/{name}/{i}.jpg", label) for label, name in enumerate(("cat", "dog")) for i in range(4)]
+    assert names(data.train) == [(f"{train}/{name}/{i}.jpg", name == "dog") for name in ("cat", "dog") for i in range(4)]
     assert names(data.val) == [(f"{val}/dog/x.jpg", 1)] and not data.drawn
     assert data.notes[0] == "no validation picture of cat"
     assert np.array_equal(data.val.fetch(np.array([0]))[0], decode(tmp_path / val / "dog/x.jpg"))

@@ -53,7 +53,7 @@ def test_the_orientation_is_obeyed(turned):
 @pytest.mark.parametrize("content", [
     b"", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"GIF89a", saved("CMYK"), saved()[:-2], saved()[:300] + b"\xff\xd9", saved() + b"more",
     saved().replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c"), saved().replace(b"\xff\xc0", b"\xff\xc9")],
-    ids=["empty", "a start", "start and end", "GIF", "CMYK", "no end", "cut and ended", "more at the end", "12 bits", "arithmetic"])
+    ids=["empty", "start", "start and end", "GIF", "CMYK", "no end", "cut and ended", "more at the end", "12 bits", "arithmetic"])
 def test_what_is_unusual_is_left_to_pillow(content):
     assert decode(content) is None
 

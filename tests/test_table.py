@@ -54,7 +54,7 @@ def test_columns_can_be_named(own):
 
 
 def test_a_workbook_with_numbers_and_gaps(own):
-    frame = pandas.DataFrame({"file": [path for path, _ in LINES], "note": [None, 3.5] * 4, "label": [7.0, 7, 7, 7, 12, 12, 12, 12]})
+    frame = pandas.DataFrame({"file": [path for path, _ in LINES], "note": [None, 3.5] * 4, "label": [7.0] * 4 + [12] * 4})
     frame.to_excel(own / "t.xlsx", index=False)
     found = listing(table=own / "t.xlsx")
     assert found.problems == [] and found.classes == ("7", "12") and names(found.train) == CAT_AND_DOG

@@ -32,9 +32,13 @@ def test_the_threads_work_at_once(pool):
 
 def test_a_slow_one_does_not_hold_the_others_up(pool):
     names = {}
-    threads.for_each(lambda number: (names.update({number: threading.current_thread().name}), time.sleep(0.2 if not number else 0)),
-                     20)
-    assert sum(name == names[0] for name in names.values()) == (20 if pool == 1 else 1)
+
+    def work(number: int) -> None:
+        names[number] = threading.current_thread().name
+        time.sleep(0 if number else 0.2)
+
+    threads.for_each(work, 20)
+    assert list(names.values()).count(names[0]) == (20 if pool == 1 else 1)
 
 
 def test_an_error_is_raised_when_all_are_done(pool):
