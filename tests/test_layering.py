@@ -41,6 +41,7 @@ BELOW = {
     "data.augment": "",
     "data.balance": "errors",
     "data.cifar": "errors safe_pickle data.dataset data.download data.reader data.transforms",
+    "data.check": "errors files data data.folder data.listing data.reader data.splits data.table data.threads data.transforms",
     "data.dataset": "data.reader data.transforms",
     "data.download": "errors files",
     "data.fashion": "errors",
@@ -72,7 +73,7 @@ BELOW = {
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "settings": "yaml",
-    "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
+    "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy matplotlib sklearn",
     "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
