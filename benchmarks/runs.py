@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.rounds import markdown
 from paddle_cls.errors import UserError, reported
 from paddle_cls.log import read_rows
 
@@ -33,14 +34,14 @@ def table(folders: list[Path]) -> str:
     """Return the table of some run folders. Raises UserError where one has no figures."""
     runs = [last_epoch(folder) for folder in folders]
     columns = {title: name for title, name in COLUMNS.items() if all(name in run for run in runs)}
-    lines = [["run", "seed", "epochs", *columns, "minutes"], ["---"] * (4 + len(columns))]
+    lines = [["run", "seed", "epochs", *columns, "minutes"]]
     lines += [[folder.name, run["seed"], run["epochs"], *(f"{run[name]:.4f}" for name in columns.values()),
                f"{run['minutes']:.1f}"] for folder, run in zip(folders, runs, strict=True)]
     for title, function in (("mean", statistics.mean), ("smallest", min), ("largest", max)):
         lines.append([f"{title} of {len(runs)}", "", "", *(f"{function(run[name] for run in runs):.4f}"
                                                             for name in columns.values()),
                       f"{function(run['minutes'] for run in runs):.1f}"])
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return markdown(lines)
 
 
 if __name__ == "__main__":

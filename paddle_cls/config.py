@@ -15,9 +15,10 @@ def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | 
 class Config:
     """One training run; the defaults are the tutorial's. The last three say what to do with it and are not saved."""
 
-    model: str = option("resnet", "network: resnet (resnet_cifar10), vgg (vgg_bn_drop), lenet, alexnet or resnet_small")
+    model: str = option("resnet", "network; python -m paddle_cls.models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
+    model_args: dict[str, str] | None = option(None, "further arguments of the network, such as scale=0.5")
     dataset: str = option("cifar10", "cifar10, ichallenge_pm, shapes (drawn by the package, no download); your own pictures: "
                                     "folder (a folder for each class) or table")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download; table: the "

@@ -86,6 +86,8 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
     tensor: array -> tensor where the model is, such as `runtime.copier` gives.
     fetch_every: steps between two looks at the loss, each of which waits for the device.
     flags: numbers of this process that are summed over the processes into totals.flags, for a common decision.
+    A model with auxiliary heads gives (logits, [(weight, logits), ...]) in training: the gradient is that of the loss of all,
+    weighted; totals are those of the first.
     Raises NotFinite, naming the step, when a loss is not finite. In several processes `batches` holds this process's
     part of each batch, and the gradient is the mean over the images of all parts.
     In a batch that `data.mixing` has mixed, the loss is linear in the two labels' shares, and so is being right.
@@ -143,19 +145,28 @@ def _backward(model: nn.Layer, batch: Batch, label_smoothing: float, class_weigh
         last = part is parts[-1]
         with contextlib.nullcontext() if last or world.size == 1 else model.no_sync():
             with cast():
-                logits = model(images)
+                logits, auxiliary = _parts(model(images))
             losses = _target_losses(logits, targets, label_smoothing, class_weights)
-            loss = losses.sum() * (world.size / batch.total)       # the processes' gradients are averaged
+            wanted = sum((weight * _target_losses(extra, targets, label_smoothing, class_weights)
+                          for weight, extra in auxiliary), losses)
+            loss = wanted.sum() * (world.size / batch.total)       # the processes' gradients are averaged
             (scaler.scale(loss) if scaler else loss).backward()
         loss_sum += losses.detach().sum()
         correct += sum(share * _correct(logits.detach(), labels) for labels, share in targets)
     return loss_sum, correct, len(batch.labels)
 
 
+def _parts(outputs) -> tuple[paddle.Tensor, Sequence[tuple[float, paddle.Tensor]]]:
+    """Return (logits, [(weight, logits of an auxiliary head), ...]) of what a model gives in training: that, or logits alone."""
+    return outputs if isinstance(outputs, tuple) else (outputs, ())
+
+
 def _join_in(model: nn.Layer, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, int]:
     """Take part in the others' exchange of gradients with zeros: this process has no image of a short last batch."""
     model.eval()                                   # BN's running statistics stay as they are
-    (model(paddle.zeros([1, *batch.images.shape[1:]])).sum() * 0).backward()
+    getattr(model, "_layers", model).training = True           # but auxiliary heads take part
+    logits, auxiliary = _parts(model(paddle.zeros([1, *batch.images.shape[1:]])))
+    (sum((extra.sum() for _, extra in auxiliary), logits.sum()) * 0).backward()
     model.train()
     return paddle.zeros([]), paddle.zeros([]), 0
 

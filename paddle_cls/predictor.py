@@ -1,15 +1,17 @@
 """A trained network and its preprocessing, rebuilt from a checkpoint: the only way to an answer."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from . import checkpoint, metrics, runtime
-from .data.transforms import Normalization, decode, eval_transform
+from . import checkpoint, export, metrics, runtime
+from .data.transforms import Normalization, decode, eval_transform, resize
 from .errors import UserError
 from .models import build_model
 
@@ -24,15 +26,21 @@ class Predictor:
         predictor.features(["dog.png"])            # float32 (1, 64), the last layer before the head
     """
 
-    def __init__(self, model: paddle.nn.Layer, classes: Sequence[str], image_size: int, normalization: Normalization,
-                 threshold: float | None = None):
-        """threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None."""
-        self.model, self.classes, self.image_size = model, list(classes), image_size
-        self.normalization, self.threshold = normalization, threshold
+    def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
+                 normalization: Normalization, *, threshold: float | None = None, exported: Path | None = None):
+        """load_model: returns the network; not called before it is needed, which is never where an export is found.
+
+        threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
+        exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
+        """
+        self._load_model, self.classes, self.image_size = load_model, list(classes), image_size
+        self.normalization, self.threshold, self._exported = normalization, threshold, exported
+        self._engine = export.find(exported) if exported else None
+        self._model = None if self._engine else load_model()           # what is wrong with it is told here
 
     @classmethod
     def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto") -> "Predictor":
-        """Return the predictor of a checkpoint.
+        """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference.
 
         place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
         cpu or gpu. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
@@ -41,14 +49,28 @@ class Predictor:
         info = checkpoint.read_info(path)
         try:
             outputs = info.get("outputs", len(info["classes"]))
-            model = build_model(info["model"]["name"], outputs, **info["model"]["arguments"])
+            about = {**info["model"]["arguments"], "name": info["model"]["name"], "num_classes": outputs}
             normalization = Normalization(**info["normalization"])
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
-        runtime.set_device(device)
-        checkpoint.load(path, model, info)
+        checkpoint.check_file(path, info, ".pdparams")
+
+        def load_model() -> paddle.nn.Layer:
+            model = build_model(**about)
+            checkpoint.load(path, model, info)
+            return model
+
+        cpu = runtime.set_device(device) == "cpu"
+        exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if cpu else None
         threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
-        return cls(model, info["classes"], info["image_size"], normalization, threshold)
+        return cls(load_model, info["classes"], info["image_size"], normalization, threshold=threshold, exported=exported)
+
+    @property
+    def model(self) -> paddle.nn.Layer:
+        """The network itself."""
+        if self._model is None:
+            self._model = self._load_model()
+        return self._model
 
     def __call__(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
         """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
@@ -56,11 +78,11 @@ class Predictor:
 
     def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
         """Return the network's output, float32 (N, C). Raises UserError for an unreadable file."""
-        return self._run(self.model, images, batch_size)
+        return self._run(self._logits, images, batch_size)
 
     def features(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
         """Return the last layer before the head, float32 (N, F). Raises UserError for an unreadable file."""
-        return self._run(self.model.forward_features, images, batch_size)
+        return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size)
 
     def verdict(self, probabilities: np.ndarray) -> dict | None:
         """Return the answer of a yes-or-no network to one picture; None for other networks.
@@ -85,23 +107,34 @@ class Predictor:
             for path, image in batch:
                 yield path, image if isinstance(image, UserError) else next(answers)
 
-    def _run(self, function, images: Sequence[Picture], batch_size: int) -> np.ndarray:
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        if self._exported and not self._engine:
+            try:
+                self._engine = export.make(self._exported, self.model, self.image_size)
+            except ArithmeticError as error:
+                print(f"{error}; dygraph computes, slower", file=sys.stderr)
+                self._exported = None
+        return self._engine(images) if self._engine else self._dygraph(self.model, images)
+
+    def _dygraph(self, function: Callable[[paddle.Tensor], paddle.Tensor], images: np.ndarray) -> np.ndarray:
+        with runtime.evaluating(self.model):
+            return function(paddle.to_tensor(images)).numpy()
+
+    def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Sequence[Picture], batch_size: int) -> np.ndarray:
         if not len(images):
             raise ValueError("no images")
         out = []
-        with runtime.evaluating(self.model):
-            for start in range(0, len(images), batch_size):
-                part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
-                        for image in images[start:start + batch_size]]
-                batch = eval_transform(part, self.image_size, self.normalization)
-                out.append(function(paddle.to_tensor(batch)).numpy())
+        for start in range(0, len(images), batch_size):
+            part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
+                    for image in images[start:start + batch_size]]
+            out.append(function(eval_transform(part, self.image_size, self.normalization)))
         return np.concatenate(out)
 
 
 def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
     def attempt(path: Path) -> np.ndarray | UserError:
         try:
-            return decode(path, size)
+            return resize(decode(path, size), size)
         except UserError as error:
             return error
 

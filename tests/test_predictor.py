@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from paddle_cls import checkpoint
 from paddle_cls.data import cifar
-from paddle_cls.data.transforms import CIFAR10, eval_transform
+from paddle_cls.data.transforms import CIFAR10, decode, eval_transform
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
 from paddle_cls.predictor import Predictor
@@ -93,6 +94,26 @@ def test_files_reads_no_further_ahead_than_a_batch_or_two(predictor, files):
 
     next(predictor.files(source(), batch_size=3))
     assert len(taken) <= 6
+
+
+def test_files_are_decoded_while_the_network_computes(predictor, files, monkeypatch):
+    """The first batch of two is not answered before the second one is decoded."""
+    decoded, waited = threading.Semaphore(0), []
+
+    def decode_and_tell(path, size):
+        image = decode(path, size)
+        decoded.release()
+        return image
+
+    class Engine:
+        def __call__(self, images):
+            waited.append([decoded.acquire(timeout=5) for _ in range(2 if waited else 4)])
+            return np.zeros((len(images), 10), np.float32)
+
+    monkeypatch.setattr("paddle_cls.predictor.decode", decode_and_tell)
+    monkeypatch.setattr(predictor, "_engine", Engine())
+    assert len(list(predictor.files(files[:4] * 2, batch_size=2))) == 8
+    assert waited[:3] == [[True] * 4, [True] * 2, [True] * 2]
 
 
 def test_no_images(predictor):

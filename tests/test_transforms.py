@@ -204,6 +204,14 @@ def test_random_crop_flip_gives_windows_of_the_reflected_image():
     assert len({(y, x) for y, x, _ in seen}) > 12 and 15 < sum(flip == -1 for _, _, flip in seen) < 45
 
 
+@pytest.mark.parametrize("change", [random_crop_flip, lambda images, rng: CIFAR10(images)], ids=["crop_flip", "normalization"])
+def test_the_order_in_memory_changes_no_number(change):
+    images = np.stack([rgb(i, 8, 10) for i in range(6)])
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    expected = change(images, np.random.default_rng(0))
+    assert np.array_equal(change(channels_first, np.random.default_rng(0)), expected)
+
+
 @pytest.mark.parametrize("name", ["fundus", *RECIPES])
 @pytest.mark.parametrize("size", [None, 8, 20])
 def test_train_and_eval_transforms(name, size):

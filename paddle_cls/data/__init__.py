@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError, unknown
 from .dataset import Data
-from .reader import Transform
+from .reader import Split, Transform
 from .recipes import batched
 from .splits import hold_out
 from .transforms import CIFAR10, HALF, Normalization, eval_transform
@@ -89,4 +89,4 @@ def transforms(data: Data, image_size: int | None = None, augment: str = "none")
     return train, evaluate
 
 
-__all__ = ["CIFAR10", "DATASETS", "HALF", "Data", "Normalization", "check_name", "load_data", "transforms"]
+__all__ = ["CIFAR10", "DATASETS", "HALF", "Data", "Normalization", "Split", "check_name", "load_data", "transforms"]

@@ -108,5 +108,5 @@ def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{name}: {len(data)} images, but labels of shape {labels.shape} and type {labels.dtype}")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
         raise UserError(f"{name}: labels from {labels.min()} to {labels.max()}, allowed are 0 to 9")
-    images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), labels.astype(np.int64)
+    images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)             # a view: the network wants channels first again
+    return images, labels.astype(np.int64)

@@ -26,7 +26,7 @@ class Normalization:
     std: tuple[float, float, float]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 (B, 3, H, W) of uint8 (B, H, W, 3)."""
+        """Return float32 (B, 3, H, W) of uint8 (B, H, W, 3); quickest where the images lie channel by channel in memory."""
         scale = (1 / (255 * np.array(self.std))).astype(np.float32).reshape(3, 1, 1)
         shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32).reshape(3, 1, 1)
         out = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
@@ -150,11 +150,15 @@ def eval_transform(images: Sequence[np.ndarray], size: int, normalization: Norma
 def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4) -> np.ndarray:
     """Return uint8 (B, H, W, 3): each image cut at random out of itself with a reflected border, half of them mirrored.
 
-    images: uint8 (B, H, W, 3). padding: pixels on each side.
+    images: uint8 (B, H, W, 3). padding: pixels on each side, fewer than H and W.
     """
     count, height, width, _ = images.shape
-    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
-    padded = np.ascontiguousarray(padded.transpose(0, 3, 1, 2))            # (B, 3, H + 2p, W + 2p)
+    padded = np.empty((count, 3, height + 2 * padding, width + 2 * padding), np.uint8)
+    padded[:, :, padding:padding + height, padding:padding + width] = images.transpose(0, 3, 1, 2)
+    for i in range(padding):                       # the reflection by rows and then by columns, quicker than np.pad
+        padded[:, :, i], padded[:, :, -1 - i] = padded[:, :, 2 * padding - i], padded[:, :, i - 1 - 2 * padding]
+    for i in range(padding):
+        padded[..., i], padded[..., -1 - i] = padded[..., 2 * padding - i], padded[..., i - 1 - 2 * padding]
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     ys, xs = rng.integers(0, 2 * padding + 1, (2, count))
     out = windows[np.arange(count), :, ys, xs]                             # (B, 3, H, W)

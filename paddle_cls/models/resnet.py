@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 
 
 def conv_bn_layer(ch_in: int, ch_out: int, filter_size: int, stride: int, padding: int, *,
@@ -101,6 +102,8 @@ class ResNetCifar(nn.Layer):
         return self.fc(self.forward_features(images))
 
 
+@about("He et al. 2015, arXiv 1512.03385", published="0.46", classes=10, image_size=32, smallest=1,
+       differs="the tutorial's shortcuts have weights, the paper's pad with zeros")
 def resnet_cifar10(depth: int = 32, num_classes: int = 10, zero_init_last: bool = False) -> ResNetCifar:
     """Return the tutorial's ResNet of `depth` = 6n+2 layers: n blocks of two in each of three groups.
 

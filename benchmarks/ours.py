@@ -1,0 +1,74 @@
+"""This package's side of the benchmarks; what is measured is its own code. See rounds.py for how it is asked."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import numpy as np
+
+from benchmarks.timing import median_seconds
+from paddle_cls import runtime
+
+
+def network(model: str, file: str) -> dict:
+    """Write weights, images, and the logits of dygraph for them to `file`; return the number of parameters."""
+    runtime.prepare()
+    import paddle
+
+    from paddle_cls.models import build_model, count_parameters
+    paddle.seed(0)
+    net = build_model(model, 10)
+    for layer in net.sublayers():
+        if hasattr(layer, "_momentum"):            # statistics that fit the weights, as after training
+            layer._momentum = 0.0
+    images = np.random.default_rng(0).standard_normal((8, 3, 32, 32), np.float32)
+    with paddle.no_grad():
+        net(paddle.randn([32, 3, 32, 32]))
+        net.eval()
+        logits = net(paddle.to_tensor(images)).numpy()
+    np.savez(file, images=images, logits=logits, **{f"weights/{name}": value.numpy() for name, value in net.state_dict().items()})
+    return {"parameters": count_parameters(net)}
+
+
+def infer(model: str, file: str, seconds: float) -> dict:
+    """Return images/s in batches of 128 and ms for one image: median, uint8 images of 32x32 to logits, by Predictor."""
+    runtime.prepare()
+    import paddle
+
+    from paddle_cls.data.transforms import CIFAR10
+    from paddle_cls.models import build_model
+    from paddle_cls.predictor import Predictor
+    net = build_model(model, 10)
+    with np.load(file) as data:
+        net.set_state_dict({name: data[f"weights/{name}"] for name in net.state_dict()})
+    pictures = np.random.default_rng(0).integers(0, 256, (128, 32, 32, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = Predictor(lambda: net, "0123456789", 32, CIFAR10, exported=Path(folder, "export"))
+        many = median_seconds(lambda: predictor.logits(pictures, batch_size=128), seconds)
+        one = median_seconds(lambda: predictor.logits(pictures[:1]), seconds)
+    return {"many": 128 / many, "one": 1000 * one, "version": f"Paddle {paddle.__version__}"}
+
+
+def reader(file: str, passes: int) -> dict:
+    """Return images/s of the training reader with crop and flip, batches of 128, on one core; file: .npz of images, labels."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    from paddle_cls.data import CIFAR10, Data, Split, transforms
+    from paddle_cls.data.reader import batches
+    with np.load(file) as data:                    # in the order in memory that data.cifar gives them
+        split = Split(np.ascontiguousarray(data["images"].transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1), data["labels"])
+    transform, _ = transforms(Data(split, split, tuple("0123456789"), 32, CIFAR10), None, "crop_flip")
+    for _ in batches(split, 128, transform, seed=0, stop=20)():
+        pass
+    start = time.perf_counter()
+    count = sum(batch.total for epoch in range(passes) for batch in batches(split, 128, transform, seed=0, epoch=epoch)())
+    return {"reader": count / (time.perf_counter() - start), "version": f"NumPy {np.__version__}"}
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))

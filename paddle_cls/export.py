@@ -1,0 +1,141 @@
+"""Networks as Paddle Inference runs them on a CPU: exported once, compared with the original, kept in the cache folder."""
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import inference, nn
+
+from . import metrics, models, ops, runtime
+from .data.download import cache_dir
+from .files import hash_of, write_text, writing
+
+KEPT = 8                                           # exports in the cache folder; the one unused for longest goes first
+TOLERANCE = 1e-4                                   # largest difference of a probability from the original's
+PROGRAMS = ("inference.json", "inference.pdmodel")           # of Paddle 3 and 2
+WEIGHTS, SUMS = "inference.pdiparams", "sha256.json"
+
+
+class Engine:
+    """An exported network, computed by oneDNN on all cores: float32 (N, 3, H, W) -> logits float32 (N, C)."""
+
+    def __init__(self, folder: Path):
+        """folder: what `export` wrote; it is not needed any more afterwards."""
+        program = next(folder / name for name in PROGRAMS if (folder / name).exists())
+        config = inference.Config(str(program), str(folder / WEIGHTS))
+        config.disable_gpu()
+        config.enable_mkldnn()
+        config.set_cpu_math_library_num_threads(runtime.cores())
+        config.disable_glog_info()
+        self._predictor = inference.create_predictor(config)
+        self._lock = threading.Lock()              # input and output have one place each
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of `images`, as many as there are."""
+        with self._lock:
+            entry = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
+            entry.reshape(images.shape)
+            entry.copy_from_cpu(np.ascontiguousarray(images))
+            self._predictor.run()
+            return self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
+
+
+def export(model: nn.Layer, image_size: int, folder: Path) -> Engine:
+    """Write `model` into `folder` as inference.json (Paddle 2: .pdmodel) and inference.pdiparams; return its engine.
+
+    The input is float32 (N, 3, image_size, image_size) with any N, the output logits. Where batch norm follows a
+    convolution in a Sequential it is folded into its weights: Paddle would do so at every start, in up to a second.
+    Raises ArithmeticError if a probability differs from the model's by over TOLERANCE, OSError where nothing can be written.
+    """
+    plain = copy.deepcopy(model)
+    plain.eval()
+    ops.restore(plain)
+    _fold_norms(plain)
+    spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", "images")
+    paddle.jit.save(plain, str(folder / "inference"), input_spec=[spec])
+    try:
+        engine = Engine(folder)
+    except (RuntimeError, ValueError):             # Paddle 3 says nothing when the disk gets full
+        raise OSError(f"{folder}: what Paddle wrote there is not whole") from None
+    images = np.random.default_rng(0).standard_normal((2, 3, image_size, image_size), np.float32)
+    with runtime.evaluating(model):
+        expected = metrics.probabilities(model(paddle.to_tensor(images)).numpy())
+    difference = np.abs(metrics.probabilities(engine(images)) - expected).max()
+    if not difference <= TOLERANCE:
+        raise ArithmeticError(f"the exported network's probabilities differ from the original's by {difference:.2g}")
+    return engine
+
+
+def _fold_norms(model: nn.Layer) -> None:
+    for chain in model.sublayers(include_self=True):
+        for (_, conv), (name, norm) in pairwise(chain.named_children()) if isinstance(chain, nn.Sequential) else ():
+            if type(conv) is nn.Conv2D and type(norm) is nn.BatchNorm2D:
+                scale = norm.weight / paddle.sqrt(norm._variance + norm._epsilon)
+                bias = -norm._mean if conv.bias is None else conv.bias - norm._mean
+                conv.weight.set_value(conv.weight * scale.reshape([-1, 1, 1, 1]))
+                conv.bias = conv.create_parameter([len(scale)], is_bias=True)
+                conv.bias.set_value(norm.bias + bias * scale)
+                setattr(chain, name, nn.Identity())
+
+
+def place(weights: str, about: Mapping, image_size: int) -> Path:
+    """Return the folder for an export in the cache: another one for other weights, arguments, code, or Paddle.
+
+    weights: SHA-256 of their file. about: JSON-able, what the network is built from.
+    """
+    code = [file.read_text(encoding="utf-8") for file in (Path(__file__), *sorted(Path(models.__file__).parent.glob("*.py")))]
+    text = json.dumps([paddle.__version__, weights, about, image_size, code])
+    return cache_dir() / "exports" / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find(folder: Path) -> Engine | None:
+    """Return the engine of the export in `folder`; None where there is none, or it is not as it was written."""
+    try:
+        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        if any(hash_of(folder / name) != sums[name] for name in sums):
+            return None
+    except (OSError, ValueError):
+        return None
+    with contextlib.suppress(OSError):             # a cache that can only be read
+        os.utime(folder)
+    return Engine(folder)
+
+
+def make(folder: Path, model: nn.Layer, image_size: int) -> Engine:
+    """Export `model` to `folder`, in the place of what may be there, as a whole or not at all; return its engine.
+
+    Where the folder cannot be written, stderr says so and the export lives in a temporary one until it is loaded. Raises
+    UserError where that is impossible too, ArithmeticError as `export` does.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
+            made = Path(parent, folder.name)
+            engine = export(model, image_size, made)
+            write_text(made / SUMS, json.dumps({file.name: hash_of(file) for file in made.iterdir()}))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(made, folder)
+        _forget_oldest(folder.parent)
+        return engine
+    except OSError as error:
+        print(f"{folder}: cannot be written ({error.strerror or error}); the network is exported again at each start",
+              file=sys.stderr)
+    with tempfile.TemporaryDirectory() as made, writing(made):
+        return export(model, image_size, Path(made))
+
+
+def _forget_oldest(folder: Path) -> None:
+    with contextlib.suppress(OSError):             # another process may be doing the same
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
