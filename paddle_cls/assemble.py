@@ -1,6 +1,7 @@
 """From the settings to the parts of a training: run folder, data, network. Shared by the programs, which alone see a Config."""
 
 import dataclasses
+import shutil
 import sys
 from pathlib import Path
 
@@ -75,10 +76,20 @@ def model_settings(config: Config) -> dict:
 
 
 def load(config: Config, world: "runtime.World"):
-    """Return the Data; where it must be downloaded, the first process does so for all."""
+    """Return the Data; where it must be downloaded, the first process does so for all.
+
+    Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
+    """
     from .data import load_data
+    from .data.listing import table_of
     with world.first():
-        return load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout)
+        data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
+                         table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
+    split = config.output_dir / "split.csv"
+    if data.drawn and split.exists() and split.read_text(encoding="utf-8") != table_of(data):
+        raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
+                        f"bring them back, or name split.csv as data: --dataset table --table")
+    return data
 
 
 def class_weights(config: Config, data):
@@ -147,24 +158,29 @@ def accelerate(model, device: str, wanted: str) -> str:
 
 def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
+    from .data.listing import table_of
     text, folder = to_yaml(config), config.output_dir
+    split = table_of(data) if data.drawn else None
     with writing(folder):
         new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            if split is not None:
+                write_text(folder / "split.csv", split)
             write_text(folder / "config.yaml", text)
             if report:
                 write_text(folder / "pretrained.txt", report.text())
         except OSError:
             if new:
-                folder.rmdir()
+                shutil.rmtree(folder)
             raise
     print(text, end="")
     print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
     if report:
         print(f"pretrained: {report.short()}", *report.notes, f"all of it: {folder / 'pretrained.txt'}", sep="\n  ")
-    print(speed)
+    for note in (*data.notes, speed):
+        print(note)
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
     sys.stdout.flush()

@@ -26,10 +26,16 @@ class Config:
                                       "layers such as conv1,res1")
     unfreeze_epochs: int | None = option(None, "thaw one frozen part every so many epochs, the last first", low=1)
     freeze_bn: bool = option(False, "keep the statistics of all batch norms as pretrained")
-    dataset: str = option("cifar10", "cifar10, ichallenge_pm, or shapes (drawn by the package, no download)")
-    data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download)")
+    dataset: str = option("cifar10", "cifar10, ichallenge_pm, shapes (drawn by the package, no download); your own pictures: "
+                                    "folder (a folder for each class) or table")
+    data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download; table: the "
+                                         "folder of the table)")
+    table: Path | None = option(None, "of data set table: CSV, TSV or .xlsx of the pictures' paths and labels")
+    val_table: Path | None = option(None, "another such table, to validate on (default: the lines of the table's split val)")
+    columns: str | None = option(None, "names of the table's columns: FILE,LABEL or FILE,LABEL,SPLIT (default: the usual names)")
+    task: str | None = option(None, "which task of a table of the FashionAI form")
     val_split: str | None = option(None, "validate on a part of the training images instead: a share such as 0.2, or one of k "
-                                         "parts such as 2/5 (k-fold)")
+                                         "parts such as 2/5 (k-fold; default: what the data set has for it, else 0.1)")
     holdout: float = option(0.0, "share of the training images kept apart to choose the threshold of a yes", low=0, high=0.9)
     image_size: int | None = option(None, "pixels a side (default: the data set's own)", low=1, high=4096)
     output_dir: Path | None = option(None, "run folder (default: output/<dataset>_<model>)")

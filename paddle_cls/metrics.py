@@ -4,6 +4,8 @@ import numpy as np
 
 from . import binary
 
+MOST_SCORES = 4_000_000                            # samples x classes of which the mean average precision is computed
+
 
 def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the cross entropy of each sample in nats, float64 (N,).
@@ -35,18 +37,32 @@ def predictions(logits: np.ndarray) -> np.ndarray:
 
 def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "", *,
                    threshold: float | None = None) -> dict[str, float]:
-    """Return {"loss", "acc1", "error_rate"} over the samples, each name behind `prefix`; the last two in [0, 1].
+    """Return {"loss", "acc1", "error_rate", "map"} over the samples, each name behind `prefix`; the last three in [0, 1].
 
-    With one sigmoid logit, and samples of both labels, also all of `binary.figures`, which takes `threshold`. Raises
-    ValueError if there are no samples.
+    "map" is the mean of `average_precisions` over the classes that occur; not there where it would take seconds (over
+    MOST_SCORES logits), nor with one sigmoid logit. With that, and samples of both labels, also all of `binary.figures`, which
+    takes `threshold`. Raises ValueError if there are no samples.
     """
     if not len(labels):
         raise ValueError("no samples to evaluate")
     acc1 = float((predictions(logits) == labels).mean())
     both = logits.shape[1] == 1 and len(np.unique(labels)) == 2
     more = binary.figures(logits, labels, threshold) if both else {}
+    if 1 < logits.shape[1] <= MOST_SCORES / len(labels):
+        more = {"map": float(np.nanmean(average_precisions(logits, labels)))}
     return {f"{prefix}{name}": value for name, value in
             {"loss": float(losses(logits, labels).mean()), "acc1": acc1, "error_rate": 1 - acc1, **more}.items()}
+
+
+def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return scikit-learn's average precision of each class, of ranking all samples by their probability of it: float64 (C,).
+
+    logits: float (N, C), C > 1; labels: int (N,). A class without a sample has nan.
+    """
+    from sklearn.metrics import average_precision_score
+    shares = probabilities(logits)
+    return np.array([average_precision_score(labels == label, shares[:, label]) if (labels == label).any() else np.nan
+                     for label in range(logits.shape[1])])
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -7,7 +7,6 @@ from sklearn import metrics as sk
 from paddle_cls import binary, metrics, plots
 from paddle_cls.data import Data
 from paddle_cls.data.reader import Split, batches
-from paddle_cls.data.splits import hold_out, parts
 from paddle_cls.data.transforms import HALF
 from paddle_cls.errors import UserError
 
@@ -92,35 +91,6 @@ def test_the_batch_size_changes_nothing(batch_size):
     whole = batches(split, 23, lambda images, _: HALF(images))
     got, expected = (metrics.classification(*predict(model, r()), threshold=0.4) for r in (reader, whole))
     assert got == pytest.approx(expected, rel=1e-5)
-
-
-def test_parts_are_disjoint_whole_and_of_equal_shares():
-    labels = np.array([0] * 30 + [1] * 20)
-    five = parts(labels, 5)
-    assert sorted(np.concatenate(five)) == list(range(50))
-    assert [(len(part), labels[part].sum()) for part in five] == [(10, 4)] * 5
-
-
-def test_holding_out_keeps_the_shares_and_draws_the_same_always():
-    split = Split(np.zeros((50, 1, 1, 3), np.uint8) + np.arange(50, dtype=np.uint8)[:, None, None, None],
-                  np.array([0] * 30 + [1] * 20))
-    rest, out = hold_out(split, "0.2", "--holdout")
-    assert (len(out), out.labels.sum(), len(rest), rest.labels.sum()) == (10, 4, 40, 16)
-    assert sorted([*rest.images[:, 0, 0, 0], *out.images[:, 0, 0, 0]]) == list(range(50))
-    assert (hold_out(split, "0.2", "--holdout")[1].images == out.images).all()
-    seen = np.concatenate([hold_out(split, f"{k}/5", "--val-split")[1].images[:, 0, 0, 0] for k in range(1, 6)])
-    assert sorted(seen) == list(range(50))
-
-
-@pytest.mark.parametrize("what", ["0", "1", "1.5", "nan", "x", "0/5", "6/5", "1/1", "1/0", "2/", "1/2/3", "-1/5"])
-def test_what_is_no_part_is_refused(what):
-    with pytest.raises(UserError, match=f"--val-split: '{what}' must be a share such as 0.2, or one of k parts such as 2/5"):
-        hold_out(Split(np.zeros((50, 1, 1, 3)), np.arange(50) % 2), what, "--val-split")
-
-
-def test_a_part_without_one_of_the_classes_is_refused():
-    with pytest.raises(UserError, match=r"--holdout: '0\.1' of 6 images leaves 6 and 0, one of them without an image of each"):
-        hold_out(Split(np.zeros((6, 1, 1, 3)), np.arange(6) % 2), "0.1", "--holdout")
 
 
 def test_only_yes_or_no_data_has_a_threshold():

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "paddle_cls"
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): file
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
-PROGRAMS = {"settings", "assemble", "grid", "lr_find", "models.__main__"}      # modules that see a Config: nothing below imports them
+# modules that see a Config: nothing below imports them
+PROGRAMS = {"settings", "assemble", "grid", "lr_find", "models.__main__"}
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
@@ -25,7 +26,8 @@ BELOW = {
     "safe_pickle": "errors",
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
-    "assemble": "checkpoint config data data.balance data.mixing data.reader data.recipes errors files freezing models ops optim pretrained runtime settings",
+    "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files freezing "
+                "models ops optim pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
     "grid": "assemble config errors files log plots processes runtime settings",
     "runtime": "errors",
@@ -41,20 +43,30 @@ BELOW = {
     "models.table": "models models.profile",
     "models.profile": "models runtime",
     "models.__main__": "config errors models models.table runtime settings",             # a program
-    "data": "errors data.cifar data.ichallenge_pm data.recipes data.shapes data.reader data.splits data.transforms",
+    "data": "errors data.dataset data.reader data.recipes data.splits data.transforms",
     "data.augment": "",
     "data.balance": "errors",
-    "data.mixing": "data.reader",
-    "data.recipes": "errors data.augment data.transforms",
-    "data.reader": "data.balance",
-    "data.transforms": "errors",
+    "data.cifar": "errors safe_pickle data.dataset data.download data.reader data.transforms",
+    "data.check": "errors files data data.folder data.listing data.reader data.splits data.table data.threads data.transforms",
+    "data.dataset": "data.reader data.transforms",
     "data.download": "errors files",
-    "data.cifar": "errors safe_pickle data.download data.reader",
-    "data.shapes": "data.reader",
-    "data.splits": "errors data.reader",
-    "data.labels": "errors",
+    "data.fashion": "errors",
+    "data.folder": "errors data.dataset data.listing data.pictures data.reader data.transforms",
+    "data.ichallenge_pm": "errors data.dataset data.labels data.photos data.pictures data.reader data.transforms",
+    "data.jpeg": "",
+    "data.labels": "errors data.tables",
+    "data.listing": "errors data.dataset data.pictures data.reader data.transforms",
+    "data.mixing": "data.reader",
     "data.photos": "errors data.download data.transforms",
-    "data.ichallenge_pm": "errors data.labels data.photos data.reader data.transforms",
+    "data.pictures": "errors data.threads data.transforms",
+    "data.reader": "data.balance",
+    "data.recipes": "errors data.augment data.threads data.transforms",
+    "data.shapes": "data.dataset data.reader data.transforms",
+    "data.splits": "errors data.reader",
+    "data.table": "errors data.dataset data.fashion data.listing data.pictures data.reader data.tables",
+    "data.tables": "errors",
+    "data.threads": "runtime",
+    "data.transforms": "errors data.jpeg data.threads",
     "checkpoint": "errors files safe_pickle",
     "engine": "data.reader optim runtime",
     "log": "engine files metrics plots",
@@ -69,7 +81,7 @@ BELOW = {
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "freezing": "paddle", "settings": "yaml",
     "lr_find": "numpy tqdm PIL", "grid": "PIL visualdl",
-    "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
+    "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy matplotlib sklearn",
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",

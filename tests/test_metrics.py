@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from paddle_cls.metrics import classification, confusion, losses, predictions, probabilities
+from paddle_cls import metrics
+from paddle_cls.metrics import average_precisions, classification, confusion, losses, predictions, probabilities
 
 LOGITS = np.array([[0.0, 0.0], [math.log(3), 0.0], [0.0, math.log(9)]])        # probabilities 1/2, 3/4 and 9/10
 LABELS = np.array([0, 0, 0])
@@ -39,11 +40,26 @@ def test_predictions():
 
 def test_classification_divides_once_by_the_samples():
     figures = classification(LOGITS, np.array([0, 0, 0]), "val/")
-    assert figures == pytest.approx({"val/loss": -math.log(0.5 * 0.75 * 0.1) / 3, "val/acc1": 2 / 3, "val/error_rate": 1 / 3})
-    assert set(classification(LOGITS, LABELS)) == {"loss", "acc1", "error_rate"}
+    assert figures == pytest.approx({"val/loss": -math.log(0.5 * 0.75 * 0.1) / 3, "val/acc1": 2 / 3, "val/error_rate": 1 / 3,
+                                     "val/map": 1.0})
+    assert set(classification(LOGITS, LABELS)) == {"loss", "acc1", "error_rate", "map"}
     assert classification(np.array([[2.0], [-1.0]]), np.array([1, 1]))["acc1"] == 0.5
     with pytest.raises(ValueError, match="no samples to evaluate"):
         classification(np.zeros((0, 3)), np.zeros(0, np.int64))
+
+
+def test_average_precision_by_hand():
+    """Class 0 ranks its samples first and third of four, class 1 the other way round; nobody is of class 2."""
+    logits = np.array([[3.0, 0, 0], [1, 2, 0], [2, 0, 0], [0, 4, 0]])
+    found = average_precisions(logits, np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(found, [(1 + 2 / 3) / 2, (1 + 2 / 3) / 2, np.nan])
+    assert classification(logits, np.array([0, 0, 1, 1]))["map"] == pytest.approx(5 / 6)
+
+
+def test_it_is_left_out_where_it_would_take_long(monkeypatch):
+    monkeypatch.setattr(metrics, "MOST_SCORES", 7)
+    assert "map" not in classification(np.zeros((4, 2)), np.array([0, 1, 0, 1]))
+    assert "map" in classification(np.zeros((3, 2)), np.array([0, 1, 0]))
 
 
 def test_confusion_has_a_row_a_true_class():

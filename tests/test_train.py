@@ -81,7 +81,7 @@ def test_a_run_leaves_what_the_readme_promises(unbroken):
     assert (info["epoch"], info["step"]) == (3, 18)
     assert info["best"]["val/acc1"] == max(row["val/acc1"] for row in rows if "epoch" in row)
     assert info["figures"] == {key: rows[-1][key] for key in info["figures"] if key in rows[-1]} | {
-        k: info["figures"][k] for k in ("train/error_rate", "val/error_rate")}
+        k: info["figures"][k] for k in ("train/error_rate", "val/error_rate", "val/map")}
 
 
 def test_visualdl_reads_the_log(unbroken):

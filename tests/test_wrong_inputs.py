@@ -44,7 +44,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("--model vgg11 --model-args batch_norm=1", "--model-args of vgg11: batch_norm: '1' is not true or false"),
     ("--model resnet --model-args depth=20", "--model-args of resnet: unknown argument 'depth'; known: none"),
     ("--dataset cifar", r"unknown data set 'cifar'; did you mean 'cifar10'\?"),
-    ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, ichallenge_pm, shapes"),
+    ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, folder, ichallenge_pm, shapes, table"),
     ("--optimizer adm", r"--optimizer: unknown value 'adm'; did you mean 'adamw?'\?"),
     ("--schedule linear", "--schedule: unknown value 'linear'; known: constant, cosine, onecycle, step"),
     ("--augment crop_flop", r"--augment: unknown piece 'crop_flop'; did you mean 'crop_flip'\?"),
@@ -85,7 +85,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("--data-dir file", "--data-dir file: no such folder"),
     ("--data-dir new", r"new: no cifar-10-batches-py/ and no cifar-10-python\.tar\.gz in this folder"),
     ("--data-dir auto", r"http://127\.0\.0\.1:9/cifar\.tar\.gz: cannot be downloaded: .*refused.*--data-dir"),
-    ("--dataset shapes", "--data-dir: the data set 'shapes' is drawn, not read; leave out --data-dir"),
+    ("--dataset shapes", "--data-dir data: not for data set 'shapes'; leave it out, or choose another --dataset"),
     ("--output-dir run", r"run holds a run \(config\.yaml\); add --resume to continue it, or choose another --output-dir"),
     ("--output-dir file", "file: cannot be written: File exists"),
     ("--output-dir file/new", "file/new: cannot be written: Not a directory"),
@@ -93,7 +93,7 @@ def test_without_the_mistakes_it_works(call, here):
     pytest.param(f"--output-dir {300 * 'x'}", "x+.*: File name too long", id="a long output-dir"),
     ("--eval-only", r"new: no checkpoint \(best\.json or last\.json\) in this folder"),
     ("--eval-only --checkpoint none.pdparams", r"none\.pdparams: no such checkpoint; --checkpoint takes a \.pdparams"),
-    ("--eval-only --checkpoint run --dataset shapes", "--data-dir: the data set 'shapes' is drawn"),
+    ("--eval-only --checkpoint run --dataset shapes", "--data-dir data: not for data set 'shapes'"),
 ])
 def test_flags(refused, flags, message):
     refused(train, message, *NEW, *flags.split())

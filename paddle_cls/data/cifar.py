@@ -14,8 +14,10 @@ import numpy as np
 
 from .. import safe_pickle
 from ..errors import UserError
+from .dataset import Data
 from .download import cache_dir, download
 from .reader import Reader, Split
+from .transforms import CIFAR10
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
@@ -23,6 +25,11 @@ URL_VARIABLE, SHA256_VARIABLE = "PADDLE_CLS_CIFAR10_URL", "PADDLE_CLS_CIFAR10_SH
 ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+
+
+def dataset(*, root: Path | None = None, val: bool = True) -> Data:
+    """Return the data set, the test images as validation split. root: as in `load`. val=False: without that split."""
+    return Data(load("train", root), load("test", root) if val else None, CLASSES, 32, CIFAR10)
 
 
 def train10(root: Path | None = None) -> Reader:

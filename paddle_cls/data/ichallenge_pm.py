@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, report_all
+from .dataset import Data
 from .labels import read_labels
 from .photos import load_photos
+from .pictures import list_pictures
 from .reader import Reader, Split, batches
-from .transforms import EXTENSIONS, HALF, eval_transform
+from .transforms import HALF, eval_transform
 
 SIZE = 224                                         # pixels a side, the tutorial's
 CLASSES = ("not pathologic", "pathologic myopia")
 LETTERS = {"P": 1, "H": 0, "N": 0}                 # pathologic, high myopia, normal: first letter of a training file
 TRAIN, VAL = "PALM-Training400", "PALM-Validation400"
 TABLES = ("labels.csv", "PM_Label_and_Fovea_Location.xlsx", "PALM-Validation-GT/PM_Label_and_Fovea_Location.xlsx")
-_NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}          # left by file managers
 
 
 def transform_img(img: np.ndarray) -> np.ndarray:
@@ -50,6 +51,12 @@ def valid_data_loader(datadir: str | Path, csvfile: str | Path, batch_size: int 
     `datadir`. Raises one UserError for all mistakes.
     """
     return _batched(_checked(*_val_files(Path(datadir), Path(csvfile))), batch_size, None)
+
+
+def dataset(*, root: Path | None = None, image_size: int | None = None, val: bool = True) -> Data:
+    """Return the data set, its photographs shrunk to `image_size` pixels a side (None: SIZE). root, val: as in `load`."""
+    size = image_size or SIZE
+    return Data(*load(root, size, val=val), CLASSES, size, HALF, sigmoid=True)
 
 
 def load(root: Path | None, size: int = SIZE, *, val: bool = True) -> tuple[Split, Split | None]:
@@ -111,12 +118,8 @@ def _val_files(folder: Path, table: Path) -> tuple[list[Path], list[int], list[s
 def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
     if not folder.is_dir():
         return [], [f"{folder}: no such folder"]
-    entries = sorted(entry for entry in folder.iterdir()
-                     if not entry.name.startswith(".") and entry.name.lower() not in _NOT_DATA)
-    files = [entry for entry in entries if entry.suffix.lower() in EXTENSIONS and entry.is_file()]
-    problems = [f"{entry}: not a picture ({', '.join(EXTENSIONS)}); move it elsewhere" for entry in entries
-                if entry not in set(files)]
-    return files, problems if entries else [f"{folder}: the folder is empty"]
+    names, problems = list_pictures(folder)
+    return [folder / name for name in names], problems if names or problems else [f"{folder}: the folder is empty"]
 
 
 def _unnested(folder: Path) -> Path:

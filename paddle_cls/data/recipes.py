@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import UserError, unknown
 from .augment import affine, erase, flip, jitter, padded_crop, randaugment, resized_crop
+from .threads import stacked
 from .transforms import random_crop_flip, random_fundus, resize
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (H, W, 3) -> uint8 (size, size, 3)
@@ -130,17 +131,20 @@ _WHOLE_BATCHES = {"none": lambda images, rng: images, "crop_flip": random_crop_f
 def batched(text: str, size: int) -> BatchAugment:
     """Return the function that augments a batch: B images uint8 (H, W, 3), generator -> uint8 (B, size, size, 3).
 
-    Each image has a generator of its own, spawned from the batch's. A batch of images of one size (one array) goes through
-    "none", "crop_flip" and "fundus" as a whole, and is brought to size after that.
+    Several threads take and augment the images, each with a generator of its own, spawned from the batch's. A batch of
+    images of one size (one array) goes through "none", "crop_flip" and "fundus" as a whole, and is brought to size after
+    that.
     """
     one, whole = build(text, size), _WHOLE_BATCHES.get(text)
 
     def augment(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-        if not len(images):
-            return np.zeros((0, size, size, 3), np.uint8)
+        shape = (size, size, 3)
         if whole and isinstance(images, np.ndarray):
             images = whole(images, rng)
-            return images if images.shape[1:3] == (size, size) else np.stack([resize(image, size) for image in images])
-        return np.stack([one(image, own) for image, own in zip(images, rng.spawn(len(images)), strict=True)])
+            if images.shape[1:] == shape:
+                return images
+            return stacked(lambda place: resize(images[place], size), len(images), shape, np.uint8)
+        seeds = rng.bit_generator.seed_seq.spawn(len(images))    # rng.spawn would make all generators in this thread
+        return stacked(lambda place: one(images[place], np.random.default_rng(seeds[place])), len(images), shape, np.uint8)
 
     return augment

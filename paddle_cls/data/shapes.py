@@ -5,7 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .dataset import Data
 from .reader import Reader, Split
+from .transforms import CIFAR10
 
 CLASSES = ("circle", "ring", "half disc", "triangle", "square", "bar", "pentagon", "star", "cross", "arrow")
 SIZE = 32                                          # pixels a side
@@ -74,6 +76,11 @@ def generate(split: str, count: int | None = None) -> Split:
     part = sorted(COUNTS).index(split)
     images = np.stack([draw(label, np.random.default_rng([part, i])) for i, label in enumerate(labels)])
     return Split(images, labels)
+
+
+def dataset() -> Data:
+    """Return the data set."""
+    return Data(generate("train"), generate("val"), CLASSES, SIZE, CIFAR10)
 
 
 def train() -> Reader:

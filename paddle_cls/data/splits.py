@@ -1,5 +1,7 @@
 """Parts of a training split held out: as validation split (once, or in turn: k-fold), or to choose a threshold."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import UserError
@@ -8,39 +10,47 @@ from .reader import Split
 SEED = 0                                           # the parts are the same whatever --seed is
 
 
+def _places(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the sorted places of each label that occurs."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
 def parts(labels: np.ndarray, count: int) -> list[np.ndarray]:
     """Return `count` disjoint parts (sorted indices) of about equal size that hold each label in equal shares."""
     rng = np.random.default_rng(SEED)
-    order = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    order = np.concatenate([rng.permutation(places) for places in _places(labels)])
     return [np.sort(order[start::count]) for start in range(count)]
 
 
-def hold_out(split: Split, what: str, setting: str) -> tuple[Split, Split]:
+def share(labels: np.ndarray, part: float) -> np.ndarray:
+    """Return sorted indices of that share of each label, at least one and not all of each that has two."""
+    rng = np.random.default_rng(SEED)
+    chosen = [rng.permutation(places)[:min(max(1, round(part * len(places))), len(places) - 1)] for places in _places(labels)]
+    return np.sort(np.concatenate(chosen))
+
+
+def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> tuple[Split, Split]:
     """Return (the rest, the part held out) of `split`.
 
     what: "0.2" holds out that share, "2/5" the second of five equal parts. setting: its name, for the UserError that is
-    raised where it is neither, or where a label would have no sample in one of the two.
+    raised where it is neither, or where a class would have no sample in one of the two. classes: their names.
     """
-    labels = split.labels
+    count = 2
     try:
         if "/" in what:
             number, count = (int(text) for text in what.split("/"))
             if not 1 <= number <= count or count < 2:
                 raise ValueError
-            out = parts(labels, count)[number - 1]
-        else:
-            share = float(what)
-            if not 0 < share < 1:
-                raise ValueError
-            rng = np.random.default_rng(SEED)
-            out = np.sort(np.concatenate([
-                rng.permutation(places)[:round(share * len(places))]
-                for places in (np.flatnonzero(labels == label) for label in np.unique(labels))]))
+        elif not 0 < float(what) < 1:
+            raise ValueError
     except ValueError:
         raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5") from None
+    images = np.bincount(split.labels, minlength=len(classes))
+    few = [f"{classes[label]} has {images[label]}" for label in np.flatnonzero(images < count)]
+    if few:
+        raise UserError(f"{setting} {what}: each class must have at least {count} images, some for either part; "
+                        f"{', '.join(few[:10])}{' ...' * (len(few) > 10)}; add images, or leave out the class")
+    out = parts(split.labels, count)[number - 1] if "/" in what else share(split.labels, float(what))
     rest = np.setdiff1d(np.arange(len(split)), out)
-    for part in (rest, out):
-        if set(labels[part]) != set(labels):
-            raise UserError(f"{setting}: {what!r} of {len(split)} images leaves {len(rest)} and {len(out)}, one of them "
-                            f"without an image of each class")
     return split.take(rest), split.take(out)

@@ -1,16 +1,20 @@
 """From pictures to the network's input: decoding, resizing, augmenting, normalizing. NumPy in, NumPy out."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
+from . import jpeg
+from .threads import for_each, stacked
 
-MAX_PIXELS = 178_956_970                           # Pillow's limit; a photograph has fewer, a decompression bomb more
+PNG_END = b"IEND\xaeB`\x82"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -23,15 +27,23 @@ class Normalization:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return float32 (B, 3, H, W) of uint8 (B, H, W, 3); quickest where the images lie channel by channel in memory."""
-        scale = (1 / (255 * np.array(self.std))).astype(np.float32).reshape(1, 3, 1, 1)
-        shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32).reshape(1, 3, 1, 1)
-        out = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)       # reordered as bytes, not as floats
-        out *= scale
-        out += shift
+        scale = (1 / (255 * np.array(self.std))).astype(np.float32).reshape(3, 1, 1)
+        shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32).reshape(3, 1, 1)
+        out = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
+        step = max(1, 2**18 // max(1, images[:1].size))          # images that fit in a core's cache
+
+        def block(number: int) -> None:
+            part = slice(step * number, step * (number + 1))
+            out[part] = np.ascontiguousarray(images[part].transpose(0, 3, 1, 2))       # reordered as bytes, not as floats
+            out[part] *= scale
+            out[part] += shift
+
+        for_each(block, -(-len(images) // step))
         return out
 
 
 CIFAR10 = Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))   # of the 50,000 training images
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))         # of its training images, as is usual
 HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))                        # to [-1, 1]
 
 
@@ -43,29 +55,65 @@ def decode(source: Path | str, size: int | None = None) -> np.ndarray:
 
     Turned as its EXIF says; grey and palette become RGB; transparency lies on white; 16 bits are scaled to 8; of an
     animation the first frame. Raises UserError for a file that is missing, empty, broken, or no picture, and, before
-    decoding it, for one of more than MAX_PIXELS.
+    decoding it, for one of more than jpeg.MAX_PIXELS.
     """
+    with _reading(source) as file:
+        if file.read(2) == jpeg.START:
+            file.seek(0)
+            image = jpeg.decode(file.read(), size)
+            if image is not None:
+                return image
+        with _opened(file) as image:
+            if size:
+                image.draft(None, (2 * size, 2 * size))
+            return _to_rgb(image)
+
+
+def measure(source: Path | str) -> tuple[int, int]:
+    """Return (width, height) of the picture in a file as it is stored, without decoding more than is needed for that.
+
+    A JPEG or PNG is taken for whole if it ends as it should; any other file is decoded. Raises UserError as `decode` does.
+    """
+    with _reading(source) as file:
+        head = file.read(1 << 16)
+        file.seek(max(0, file.seek(0, 2) - 8))
+        end = file.read()
+        sides = jpeg.header(head)
+        if sides and end.endswith(jpeg.END) and sides[0] * sides[1] <= jpeg.MAX_PIXELS:
+            return sides
+        with _opened(file) as image:
+            if end != PNG_END:
+                image.load()
+            return image.size
+
+
+@contextlib.contextmanager
+def _reading(source: Path | str) -> Iterator[BinaryIO]:
+    """Open a file that is no empty one, and make a UserError of whatever goes wrong with it."""
     try:
         with open(source, "rb") as file:
             if not file.read(1):
                 raise UserError(f"{source}: the file is empty")
             file.seek(0)
-            with Image.open(file) as image:
-                if image.size[0] * image.size[1] > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                if size:
-                    image.draft(None, (2 * size, 2 * size))
-                return _to_rgb(image)
+            yield file
     except UserError:
         raise
     except UnidentifiedImageError:
         raise UserError(f"{source}: not a picture, or a kind that Pillow cannot read") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{source}: more pixels than the {MAX_PIXELS:,} allowed; shrink it first") from None
+        raise UserError(f"{source}: more pixels than the {jpeg.MAX_PIXELS:,} allowed; shrink it first") from None
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from None
     except Exception as error:                     # in a broken file Pillow can fail in any way
         raise UserError(f"{source}: broken picture ({error})") from None
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    file.seek(0)
+    image = Image.open(file)
+    if image.size[0] * image.size[1] > jpeg.MAX_PIXELS:
+        raise Image.DecompressionBombError
+    return image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -94,7 +142,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 def eval_transform(images: Sequence[np.ndarray], size: int, normalization: Normalization) -> np.ndarray:
     """Return float32 (B, 3, size, size) of pictures uint8 (H, W, 3) of any size: the one way to evaluate and infer."""
-    return normalization(np.stack([resize(image, size) for image in images]))
+    if not isinstance(images, np.ndarray) or images.shape[1:3] != (size, size):
+        images = stacked(lambda number: resize(images[number], size), len(images), (size, size, 3), np.uint8)
+    return normalization(images)
 
 
 def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4) -> np.ndarray:

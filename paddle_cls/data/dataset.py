@@ -1,0 +1,29 @@
+"""What a data set is, whichever files it comes from."""
+
+from dataclasses import dataclass
+
+from .reader import Split
+from .transforms import Normalization
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set ready for training; `classes[label]` is a label's name.
+
+    sigmoid: two classes told apart by one sigmoid logit, that of classes[1], instead of one output a class.
+    """
+
+    train: Split
+    val: Split | None                              # None: one is about to be held out of `train`
+    classes: tuple[str, ...]
+    image_size: int
+    normalization: Normalization
+    sigmoid: bool = False
+    holdout: Split | None = None                   # training images on which nothing is trained, to choose a threshold
+    drawn: bool = False                            # whether `val` was held out of what came as training images
+    notes: tuple[str, ...] = ()                    # lines for the user: what was checked, what was left out
+
+    @property
+    def outputs(self) -> int:
+        """The numbers that a network gives an image."""
+        return 1 if self.sigmoid else len(self.classes)

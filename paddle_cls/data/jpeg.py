@@ -1,0 +1,38 @@
+"""JPEG by OpenCV: the same pixels as Pillow's in half the time. What is unusual is left to Pillow."""
+
+import cv2
+import numpy as np
+
+MAX_PIXELS = 178_956_970                           # Pillow's limit; a photograph has fewer, a decompression bomb more
+START, END = b"\xff\xd8", b"\xff\xd9"
+_FRAMES = (0xC0, 0xC1, 0xC2)                       # start of a baseline, extended or progressive image
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+def header(content: bytes) -> tuple[int, int] | None:
+    """Return (width, height) of a JPEG of 8 bits, grey or in three colours, or None for anything else.
+
+    content: the file, or its beginning; None too if that ends before the size is told.
+    """
+    at = 2 if content.startswith(START) else len(content)
+    while at + 9 < len(content) and content[at] == 0xFF:
+        if content[at + 1] in _FRAMES:
+            bits, parts = content[at + 4], content[at + 9]
+            height, width = (int.from_bytes(content[at + n:at + n + 2], "big") for n in (5, 7))
+            return (width, height) if bits == 8 and parts in (1, 3) and width and height else None
+        at += 2 + int.from_bytes(content[at + 2:at + 4], "big")
+    return None
+
+
+def decode(content: bytes, size: int | None = None) -> np.ndarray | None:
+    """Return the picture in a JPEG file as uint8 (H, W, 3) RGB, turned as its EXIF says; None where Pillow must look.
+
+    size: see `transforms.decode`. A file that does not end as a JPEG does may be cut off, of which some versions of OpenCV
+    say nothing.
+    """
+    sides = header(content)
+    if sides is None or sides[0] * sides[1] > MAX_PIXELS or not content.endswith(END):
+        return None
+    fits = (scale for scale in _REDUCED if size and min(sides) // (2 * size) >= scale)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), _REDUCED.get(next(fits, 1), cv2.IMREAD_COLOR))
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

@@ -1,0 +1,62 @@
+"""One's own pictures, once a folder or a table has said which there are: looked at, told about, and written down."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import report_all
+from .dataset import Data
+from .pictures import Pictures, default_size, survey
+from .reader import Split
+from .transforms import IMAGENET
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder or a table names, before any picture is opened; the images of its splits are Pictures."""
+
+    train: Split
+    val: Split | None                              # None: to be held out of `train`
+    classes: tuple[str, ...]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Return the names of classes sorted: by value if all are whole numbers, else as text."""
+    numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name), name) if numbers else name)
+
+
+def checked(listing: Listing, image_size: int | None) -> Data:
+    """Return the data set, its files looked at by `survey`. Raises one UserError for all that is wrong.
+
+    image_size: pixels a side that will be used; None for `default_size` of the training pictures.
+    """
+    splits = [split for split in (listing.train, listing.val) if split is not None]
+    found = [survey(split.images) for split in splits]
+    report_all(listing.problems + [problem for problems, _ in found for problem in problems])
+    size = image_size or default_size(found[0][1])
+    train, val = (None if split is None else Split(split.images.sized(size), split.labels)
+                  for split in (listing.train, listing.val))
+    count, read = sum(len(split) for split in splits), sum(len(sizes) for _, sizes in found)
+    width, height = np.median(np.concatenate([sizes for _, sizes in found]), axis=0).astype(int)
+    which = "every one begins and ends" if read == count else f"none is empty, and {read:,} drawn at random begin and end"
+    note = (f"{count:,} files: {which} as a picture does (python -m paddle_cls.data.check decodes them all); median "
+            f"{width}x{height} pixels, brought to {size}x{size} (--image-size)")
+    return Data(train, val, listing.classes, size, IMAGENET, notes=(*listing.notes, note))
+
+
+def table_of(data: Data) -> str | None:
+    """Return a table (CSV: path, label, split) of the data set's files, as `--dataset table` reads it; None if it has none."""
+    if not isinstance(data.train.images, Pictures):
+        return None
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "label", "split"])
+    for name, split in (("train", data.train), ("val", data.val)):
+        writer.writerows([split.images.name(place), data.classes[label], name] for place, label in enumerate(split.labels))
+    return out.getvalue()
