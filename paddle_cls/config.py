@@ -11,9 +11,12 @@ def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | 
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
 
 
+TTA = ("none", "flip", "flips", "crops")           # explained at data.transforms.eval_views
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One training run; the defaults are the tutorial's. The last three say what to do with it and are not saved."""
+    """One training run; the defaults are the tutorial's. The last four say what to do with it and are not saved."""
 
     model: str = option("resnet", "network: resnet (resnet_cifar10), vgg (vgg_bn_drop), lenet, alexnet or resnet_small")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
@@ -57,9 +60,10 @@ class Config:
     resume: bool = option(False, "continue the run in the output folder")
     eval_only: bool = option(False, "evaluate --checkpoint on the validation split, and stop")
     checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
+    tta: str = option("none", "views of an image that --eval-only averages: mirrored; all mirrored ways; ten crops", choices=TTA)
 
 
-NOT_SAVED = ("resume", "eval_only", "checkpoint")
+NOT_SAVED = ("resume", "eval_only", "checkpoint", "tta")
 # What a resumed run may change; anything else would make it another run.
 MAY_CHANGE = {"data_dir", "output_dir", "epochs", "max_steps", "lr", "device", "nproc", "onednn", "log_every",
               "save_minutes", "eval_batch_size", *NOT_SAVED}
@@ -75,4 +79,5 @@ class InferConfig:
     format: str = option("text", "of the answer", choices=("text", "json", "csv"))
     output: Path | None = option(None, "file to write the answer to (default: standard output)")
     batch_size: int = option(64, "images per forward pass", low=1)
+    tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))

@@ -9,8 +9,8 @@ import numpy as np
 import paddle
 
 from . import checkpoint, metrics, runtime
-from .data.transforms import Normalization, decode, eval_transform
-from .errors import UserError
+from .data.transforms import TTA, Normalization, decode, eval_views
+from .errors import UserError, unknown
 from .models import build_model
 
 Picture = np.ndarray | str | Path                  # uint8 (H, W, 3) RGB of any size, or a file
@@ -25,17 +25,23 @@ class Predictor:
     """
 
     def __init__(self, model: paddle.nn.Layer, classes: Sequence[str], image_size: int, normalization: Normalization,
-                 threshold: float | None = None):
-        """threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None."""
+                 threshold: float | None = None, tta: str = "none"):
+        """threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
+
+        tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
+        of its views (`eval_views`). Raises UserError for an unknown name.
+        """
+        if tta not in TTA:
+            raise UserError(unknown("tta", tta, TTA))
         self.model, self.classes, self.image_size = model, list(classes), image_size
-        self.normalization, self.threshold = normalization, threshold
+        self.normalization, self.threshold, self.tta = normalization, threshold, tta
 
     @classmethod
-    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto") -> "Predictor":
+    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none") -> "Predictor":
         """Return the predictor of a checkpoint.
 
         place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
-        cpu or gpu. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
+        cpu or gpu. tta: see above. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
         """
         path = checkpoint.find(None if place is None else Path(place))
         info = checkpoint.read_info(path)
@@ -48,19 +54,22 @@ class Predictor:
         runtime.set_device(device)
         checkpoint.load(path, model, info)
         threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
-        return cls(model, info["classes"], info["image_size"], normalization, threshold)
+        return cls(model, info["classes"], info["image_size"], normalization, threshold, tta)
 
     def __call__(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
         """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
         return metrics.probabilities(self.logits(images, batch_size=batch_size))
 
     def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
-        """Return the network's output, float32 (N, C). Raises UserError for an unreadable file."""
-        return self._run(self.model, images, batch_size)
+        """Return the network's output, float32 (N, C); of several views, what gives their mean probability.
+
+        Raises UserError for an unreadable file.
+        """
+        return self._run(self.model, images, batch_size, self.tta)
 
     def features(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
-        """Return the last layer before the head, float32 (N, F). Raises UserError for an unreadable file."""
-        return self._run(self.model.forward_features, images, batch_size)
+        """Return the last layer before the head, float32 (N, F), of the plain view. Raises UserError for an unreadable file."""
+        return self._run(self.model.forward_features, images, batch_size, "none")
 
     def verdict(self, probabilities: np.ndarray) -> dict | None:
         """Return the answer of a yes-or-no network to one picture; None for other networks.
@@ -85,7 +94,7 @@ class Predictor:
             for path, image in batch:
                 yield path, image if isinstance(image, UserError) else next(answers)
 
-    def _run(self, function, images: Sequence[Picture], batch_size: int) -> np.ndarray:
+    def _run(self, function, images: Sequence[Picture], batch_size: int, tta: str) -> np.ndarray:
         if not len(images):
             raise ValueError("no images")
         out = []
@@ -93,8 +102,9 @@ class Predictor:
             for start in range(0, len(images), batch_size):
                 part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
                         for image in images[start:start + batch_size]]
-                batch = eval_transform(part, self.image_size, self.normalization)
-                out.append(function(paddle.to_tensor(batch)).numpy())
+                views = [function(paddle.to_tensor(np.ascontiguousarray(view))).numpy()
+                         for view in eval_views(part, self.image_size, self.normalization, tta)]
+                out.append(views[0] if tta == "none" else metrics.mean_of_views(views))
         return np.concatenate(out)
 
 

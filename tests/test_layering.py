@@ -24,7 +24,7 @@ BELOW = {
     "safe_pickle": "errors",
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
-    "assemble": "config data errors files models ops runtime settings",
+    "assemble": "config data data.reader errors files models ops predictor runtime settings",
     "runtime": "errors",
     "processes": "",
     "binary": "",
@@ -60,7 +60,7 @@ BELOW = {
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "settings": "yaml",
     "binary": "numpy sklearn", "metrics": "numpy", "plots": "numpy matplotlib sklearn",
-    "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
+    "assemble": "numpy tqdm", "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
 
