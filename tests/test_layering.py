@@ -31,6 +31,7 @@ BELOW = {
     "metrics": "binary",
     "plots": "binary metrics",
     "evaluation": "metrics",
+    "gradcam": "errors runtime",
     "optim": "errors",
     "models": "errors",
     "models.alexnet": "errors",
@@ -60,7 +61,7 @@ BELOW = {
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "settings": "yaml",
-    "binary": "numpy sklearn", "metrics": "numpy", "evaluation": "numpy sklearn", "plots": "numpy matplotlib sklearn",
+    "binary": "numpy sklearn", "metrics": "numpy", "evaluation": "numpy sklearn", "gradcam": "paddle numpy", "plots": "numpy matplotlib sklearn",
     "assemble": "numpy tqdm", "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
