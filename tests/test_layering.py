@@ -12,7 +12,7 @@ PACKAGE = ROOT / "paddle_cls"
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): file
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
-PROGRAMS = {"settings", "assemble"}                # modules that see a Config: nothing below imports them
+PROGRAMS = {"settings", "assemble", "report"}                # modules that see a Config: nothing below imports them
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
@@ -25,13 +25,16 @@ BELOW = {
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
     "assemble": "config data data.reader errors files models ops predictor runtime settings",
+    "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
+              "predictor runtime settings",
+    "evaluation": "metrics",
+    "gradcam": "errors runtime",
+    "page": "",
     "runtime": "errors",
     "processes": "",
     "binary": "",
     "metrics": "binary",
     "plots": "binary metrics",
-    "evaluation": "metrics",
-    "gradcam": "errors runtime",
     "optim": "errors",
     "models": "errors",
     "models.alexnet": "errors",
@@ -61,8 +64,9 @@ BELOW = {
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "settings": "yaml",
-    "binary": "numpy sklearn", "metrics": "numpy", "evaluation": "numpy sklearn", "gradcam": "paddle numpy", "plots": "numpy matplotlib sklearn",
-    "assemble": "numpy tqdm", "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
+    "binary": "numpy sklearn", "metrics": "numpy", "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
+    "assemble": "numpy tqdm", "report": "numpy PIL matplotlib", "plots": "numpy matplotlib sklearn",
+    "checkpoint": "paddle numpy", "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
 }
 
@@ -127,7 +131,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_importing_loads_no_paddle():
     """One process imports everything that the scripts need before they know that the arguments are good."""
     light = loaded_by("import paddle_cls, paddle_cls.config, paddle_cls.errors, paddle_cls.models, paddle_cls.processes, "
-                      "paddle_cls.runtime, train, infer")
+                      "paddle_cls.runtime, paddle_cls.report, train, infer")
     heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
     assert "train" in light and not light & heavy
     data = loaded_by("import paddle_cls.data, paddle_cls.metrics, paddle_cls.data.cifar, paddle_cls.safe_pickle")
