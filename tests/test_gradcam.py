@@ -4,12 +4,11 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from test_zoo import ONE_OF_EACH, side
 
 from paddle_cls.errors import UserError
 from paddle_cls.gradcam import heat_maps
-from paddle_cls.models import MODELS, build_model
-
-SIDE = {"lenet": 224, "alexnet": 224}              # pixels that a network needs; the others are tried with 32
+from paddle_cls.models import build_model
 
 
 class Toy(nn.Layer):
@@ -101,21 +100,21 @@ def test_a_blocks_output_is_taken_whole_and_a_place_without_extent_is_passed_ove
     np.testing.assert_allclose(found.maps[0], total / total.max(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_network_has_maps(name):
+@ONE_OF_EACH
+def test_every_kind_of_network_has_maps(name):
     """By one logit, where what does not speak for the one class speaks for the other."""
     paddle.seed(0)
-    model = build_model(name, 1, **({"depth": 8} if name == "resnet" else {}))
+    model = build_model(name, 1)
     model.train()
     for parameter in model.parameters():           # --freeze leaves such
         parameter.stop_gradient = True
     before = [value.numpy().copy() for value in model.buffers()]
-    side = SIDE.get(name, 32)
-    images = np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32)
+    size = side(name)
+    images = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
     found = heat_maps(model, images, np.array([0, 1]), size=20)
     assert found.maps.shape == (2, 20, 20) and found.maps.min() >= 0 and found.maps.max() <= 1
     assert found.maps.max() > 0.2 and found.cells[0] * found.cells[1] > 1
-    assert heat_maps(model, images[:1], np.array([0])).maps.shape == (1, side, side)
+    assert heat_maps(model, images[:1], np.array([0])).maps.shape == (1, size, size)
     assert model.training and all(np.array_equal(*pair) for pair in zip(before, model.buffers(), strict=True))
     assert not any(layer._forward_post_hooks for layer in model.sublayers())
 
