@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     from tqdm import tqdm
 
     from paddle_cls.predictor import Predictor
-    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device)
+    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta)
     answers, failures = [], []
     results = predictor.files(paths, batch_size=config.batch_size)
     for path, result in tqdm(results, total=len(paths), unit="img", disable=None if len(paths) > 1 else True, leave=False):

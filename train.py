@@ -12,7 +12,7 @@ import time
 
 from paddle_cls import assemble, processes, runtime
 from paddle_cls.config import Config
-from paddle_cls.errors import UserError, reported
+from paddle_cls.errors import reported
 
 PROGRAM = "train.py"
 
@@ -52,14 +52,11 @@ def evaluate(config: Config) -> int:
     from paddle_cls import checkpoint, metrics
     from paddle_cls.predictor import Predictor
     path = checkpoint.find(config.checkpoint or config.output_dir)
-    predictor = Predictor.from_checkpoint(path, device=config.device)
-    data = assemble.load(config, runtime.World())
-    if list(data.classes) != predictor.classes:
-        raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
-                        f"{list(data.classes)}")
-    logits = predictor.logits(data.val.images, batch_size=config.eval_batch_size)
+    predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta)
+    data = assemble.load_for(predictor, path, config)
+    logits = assemble.predict(predictor, data.val, config.eval_batch_size)
     figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold)
-    print(json.dumps({"checkpoint": str(path), **figures}))
+    print(json.dumps({"checkpoint": str(path), "tta": config.tta, **figures}))
     return 0
 
 

@@ -4,12 +4,20 @@ import dataclasses
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from . import models, runtime
 from .config import MAY_CHANGE, NOT_SAVED, Config
 from .errors import UserError
 from .files import write_text, writing
 from .settings import keyword_arguments, parse, read_yaml, to_yaml
+
+if TYPE_CHECKING:
+    from .data import Data
+    from .data.reader import Split
+    from .predictor import Predictor
 
 
 def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
@@ -28,6 +36,8 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
             if old != (str(new) if isinstance(new, Path) else new):
                 raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
                                 f"another run with another --output-dir")
+    if config.tta != "none" and not config.eval_only:
+        raise UserError(f"--tta {config.tta}: goes with --eval-only; a training evaluates the plain images")
     from . import data as datasets  # after --help, which need not wait for it
     from .data import recipes
     models.check_name(config.model)
@@ -90,6 +100,27 @@ def load(config: Config, world: "runtime.World"):
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
+
+
+def load_for(predictor: "Predictor", path: Path, config: Config) -> "Data":
+    """Return the Data that `config` names. Raises UserError unless it has the classes of the checkpoint `path`."""
+    data = load(config, runtime.World())
+    if list(data.classes) != predictor.classes:
+        raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
+                        f"{list(data.classes)}")
+    return data
+
+
+def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarray:
+    """Return the predictor's logits float32 (N, C) of a split, whose next images are fetched while it computes."""
+    from tqdm import tqdm
+
+    from .data.reader import prefetch
+    parts = [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
+    reader = prefetch(lambda: (split.fetch(part) for part in parts), 1)
+    logits = [predictor.logits(images, batch_size=batch_size)
+              for images in tqdm(reader(), total=len(parts), unit="batch", leave=False, disable=None)]
+    return np.concatenate(logits)
 
 
 def class_weights(config: Config, data):

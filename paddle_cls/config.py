@@ -1,4 +1,4 @@
-"""The settings of `train.py` and `infer.py`, each with its unit and its bounds."""
+"""The settings of `train.py`, `infer.py` and `python -m paddle_cls.report`, each with its unit and its bounds."""
 
 import dataclasses
 import typing
@@ -6,14 +6,21 @@ from pathlib import Path
 
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
-           high: float | None = None) -> typing.Any:
-    """Return a dataclass field with its help text and its allowed values (`low` and `high` are allowed)."""
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
+           high: float | None = None, positional: bool = False) -> typing.Any:
+    """Return a dataclass field with its help text and its allowed values (`low` and `high` are allowed).
+
+    positional: it is given without a flag before it, and must be.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high,
+                                                        "positional": positional})
+
+
+TTA = ("none", "flip", "flips", "crops")           # explained at data.transforms.eval_views
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One training run; the defaults are the tutorial's. The last three say what to do with it and are not saved."""
+    """One training run; the defaults are the tutorial's. The last four say what to do with it and are not saved."""
 
     model: str = option("resnet", "network; python -m paddle_cls.models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
@@ -80,6 +87,7 @@ class Config:
     resume: bool = option(False, "continue the run in the output folder")
     eval_only: bool = option(False, "evaluate --checkpoint on the validation split, and stop")
     checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
+    tta: str = option("none", "views of an image that --eval-only averages: mirrored; all mirrored ways; ten crops", choices=TTA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +106,7 @@ class GridConfig(Config):
     grid: tuple[str, ...] = option((), "settings and the values to try, such as batch_size=16,32 seed=0,1")
 
 
-NOT_SAVED = ("resume", "eval_only", "checkpoint")
+NOT_SAVED = ("resume", "eval_only", "checkpoint", "tta")
 # What a resumed run may change; anything else would make it another run.
 MAY_CHANGE = {"data_dir", "output_dir", "epochs", "max_steps", "lr", "device", "nproc", "onednn", "log_every",
               "save_minutes", "eval_batch_size", *NOT_SAVED}
@@ -114,4 +122,19 @@ class InferConfig:
     format: str = option("text", "of the answer", choices=("text", "json", "csv"))
     output: Path | None = option(None, "file to write the answer to (default: standard output)")
     batch_size: int = option(64, "images per forward pass", low=1)
+    tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
+    device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """One call of `python -m paddle_cls.report`."""
+
+    run: Path = option(None, "a run folder (its best checkpoint) or a checkpoint in it", positional=True)
+    dataset: str | None = option(None, "data set to judge by (default: the run's)")
+    data_dir: Path | None = option(None, "folder that holds the data (default: the run's)")
+    split: str = option("val", "of the data set", choices=("val", "train", "holdout"))
+    output: Path | None = option(None, "folder of the report (default: RUN/report)")
+    pictures: int = option(8, "of each kind: surest right, surest wrong and least sure", low=0, high=1000)
+    tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,30 @@ def writing(what: object) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{error.filename or what}: cannot be written: {error.strerror or error}; free some space or "
                         f"choose another folder") from None
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside `folder`, which takes its place after the block; an error leaves all as it was.
+
+    What a killed process left is cleared away. Raises UserError where nothing can be written.
+    """
+    part, old = (folder.with_name(f".{folder.name}.{word}") for word in ("part", "old"))
+    with writing(folder):
+        if old.exists() and not folder.exists():   # killed between the two renamings below
+            os.replace(old, folder)
+        for left in (part, old):
+            if left.exists():
+                shutil.rmtree(left)
+        part.mkdir()
+    try:
+        yield part
+        with writing(folder):
+            for file in part.iterdir():
+                sync(file)
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(part, folder)
+    finally:
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)

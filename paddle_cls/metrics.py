@@ -1,5 +1,7 @@
 """Figures of merit from all predictions at once: sums over samples, one division at the end. NumPy, no Paddle."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from . import binary
@@ -28,6 +30,17 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def mean_of_views(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Return logits float32 (N, C) whose probabilities are the mean of the probabilities of several views' logits (N, C)."""
+    both = np.stack(logits).astype(np.float64)
+    single = both.shape[2] == 1
+    if single:                                     # a sigmoid is a softmax beside a logit of 0
+        both = np.concatenate([np.zeros_like(both), both], axis=2)
+    logs = both - np.logaddexp.reduce(both, axis=2, keepdims=True)
+    mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logits))
+    return (mean[:, 1:] - mean[:, :1] if single else mean).astype(np.float32)
 
 
 def predictions(logits: np.ndarray) -> np.ndarray:

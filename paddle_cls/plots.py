@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -25,19 +26,19 @@ def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, class
         return figures
     thresholds = (0.5,) if threshold is None else (0.5, threshold)
     figures["roc"], figures["pr"] = roc_figure(logits, labels, thresholds), pr_figure(logits, labels, thresholds)
-    for name, places in verdicts(shares[:, 1], labels).items():
+    for name, places in verdicts(shares, labels).items():
         if len(places):
             figures[f"samples_{name}"] = samples_figure(images[places], labels[places], shares[places], classes)
     return figures
 
 
-def verdicts(scores: np.ndarray, labels: np.ndarray, count: int = 8) -> dict[str, np.ndarray]:
+def verdicts(probabilities: np.ndarray, labels: np.ndarray, count: int = 8) -> dict[str, np.ndarray]:
     """Return the places of the `count` surest "right" and "wrong" answers, and of the least sure ones, "unsure".
 
-    scores: float (N,), probability of label 1; over 0.5 is a yes.
+    probabilities: float (N, C), of which the largest is the answer and how sure it is; labels: int (N,).
     """
-    order = np.argsort(-abs(scores - 0.5), kind="stable")
-    right = (scores > 0.5) == labels
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    right = probabilities.argmax(axis=1) == labels
     return {"right": order[right[order]][:count], "wrong": order[~right[order]][:count], "unsure": order[::-1][:count]}
 
 
@@ -81,20 +82,62 @@ def _curve(x: np.ndarray, y: np.ndarray, points: Sequence[tuple[float, float, fl
 
 
 def confusion_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Return a confusion matrix as a picture. counts: int (C, C), row = true class, column = predicted."""
-    size = max(4.0, 0.45 * len(classes) + 2)
+    """Return a confusion matrix as a picture: colour, count and share of the row; to 20 classes.
+
+    Of more it leaves out the shares and the zeros, of more than 100 all but the colours. counts: int (C, C), row = true
+    class, column = predicted.
+    """
+    number = len(classes)
+    few, some = number <= 20, number <= 100
+    size = max(4.0, (0.55 if few else 0.24) * number + 2) if some else 12.0        # inches
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = row_shares(counts)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", xticks=range(len(classes)), yticks=range(len(classes)))
-    axes.set_xticklabels(classes, rotation=90)
-    axes.set_yticklabels(classes)
-    if len(classes) <= 20:
-        for (row, column), count in np.ndenumerate(counts):
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=7,
+    axes.set(xlabel="predicted", ylabel="true")
+    if not some:
+        return figure
+    axes.set_xticks(range(number), classes, rotation=90, parse_math=False)         # a name may hold a dollar sign
+    axes.set_yticks(range(number), classes, parse_math=False)
+    for (row, column), count in np.ndenumerate(counts):
+        if count or few:
+            share = f"\n{shares[row, column]:.0%}" if count and few else ""
+            axes.text(column, row, f"{count}{share}", ha="center", va="center", fontsize=7 if few else 5,
                       color="white" if shares[row, column] > 0.5 else "black")
     return figure
+
+
+def row_shares(counts: np.ndarray) -> np.ndarray:
+    """Return a confusion matrix as shares of its rows, float64 in [0, 1]; a row of zeros stays zeros."""
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def reliability_figure(bins: Sequence[dict], ece: float) -> Figure:
+    """Return accuracy against confidence, and below how many samples there are. bins: of `evaluation.calibration`."""
+    figure = Figure(figsize=(4.5, 5.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for row in bins:
+        width = row["high"] - row["low"]
+        place = {"x": row["low"], "width": width, "align": "edge", "edgecolor": "white"}
+        if row["samples"]:
+            above.bar(height=row["accuracy"], color="tab:blue", **place)
+            above.plot(row["confidence"], row["accuracy"], "o", color="black", markersize=3)
+        below.bar(height=row["samples"], color="tab:gray", **place)
+    above.plot([0, 1], [0, 1], "--", color="tab:red", label="as often right as said")
+    above.set(ylabel="accuracy", title=f"expected calibration error {ece:.4f}", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="confidence", ylabel="samples")
+    above.legend(loc="upper left")
+    return figure
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return uint8 (H, W, 3): `image` uint8 (H, W, 3) under the colours, blue to red, of `heat` float (H, W) in [0, 1].
+
+    What is 0 stays as it is; the hottest place has 60% colour.
+    """
+    colours = colormaps["turbo"](heat)[:, :, :3] * 255
+    cover = 0.6 * heat[:, :, None]
+    return (image * (1 - cover) + colours * cover).round().astype(np.uint8)
 
 
 def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
@@ -110,7 +153,7 @@ def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.nda
                                               probabilities, strict=False):
         axes.imshow(image)
         axes.set_title(f"{classes[guess]} {row[guess]:.0%}" + ("" if guess == label else f"\n({classes[label]})"),
-                       fontsize=8, color="green" if guess == label else "red")
+                       fontsize=8, color="green" if guess == label else "red", parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
     return figure

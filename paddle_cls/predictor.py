@@ -11,8 +11,8 @@ import numpy as np
 import paddle
 
 from . import checkpoint, export, metrics, runtime
-from .data.transforms import Normalization, decode, eval_transform, resize
-from .errors import UserError
+from .data.transforms import TTA, Normalization, decode, eval_views, resize, size_for
+from .errors import UserError, unknown
 from .models import build_model
 
 Picture = np.ndarray | str | Path                  # uint8 (H, W, 3) RGB of any size, or a file
@@ -27,23 +27,28 @@ class Predictor:
     """
 
     def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
-                 normalization: Normalization, *, threshold: float | None = None, exported: Path | None = None):
+                 normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
+                 exported: Path | None = None):
         """load_model: returns the network; not called before it is needed, which is never where an export is found.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
+        tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
+        of its views (`eval_views`). Raises UserError for an unknown name.
         """
+        if tta not in TTA:
+            raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size = load_model, list(classes), image_size
-        self.normalization, self.threshold, self._exported = normalization, threshold, exported
+        self.normalization, self.threshold, self.tta, self._exported = normalization, threshold, tta, exported
         self._engine = export.find(exported) if exported else None
         self._model = None if self._engine else load_model()           # what is wrong with it is told here
 
     @classmethod
-    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto") -> "Predictor":
+    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none") -> "Predictor":
         """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference.
 
         place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
-        cpu or gpu. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
+        cpu or gpu. tta: see above. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
         """
         path = checkpoint.find(None if place is None else Path(place))
         info = checkpoint.read_info(path)
@@ -63,7 +68,8 @@ class Predictor:
         cpu = runtime.set_device(device) == "cpu"
         exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if cpu else None
         threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
-        return cls(load_model, info["classes"], info["image_size"], normalization, threshold=threshold, exported=exported)
+        return cls(load_model, info["classes"], info["image_size"], normalization, threshold=threshold, tta=tta,
+                   exported=exported)
 
     @property
     def model(self) -> paddle.nn.Layer:
@@ -77,12 +83,15 @@ class Predictor:
         return metrics.probabilities(self.logits(images, batch_size=batch_size))
 
     def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
-        """Return the network's output, float32 (N, C). Raises UserError for an unreadable file."""
-        return self._run(self._logits, images, batch_size)
+        """Return the network's output, float32 (N, C); of several views, what gives their mean probability.
+
+        Raises UserError for an unreadable file.
+        """
+        return self._run(self._logits, images, batch_size, self.tta)
 
     def features(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
-        """Return the last layer before the head, float32 (N, F). Raises UserError for an unreadable file."""
-        return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size)
+        """Return the last layer before the head, float32 (N, F), of the plain view. Raises UserError for an unreadable file."""
+        return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size, "none")
 
     def verdict(self, probabilities: np.ndarray) -> dict | None:
         """Return the answer of a yes-or-no network to one picture; None for other networks.
@@ -101,7 +110,7 @@ class Predictor:
 
         Files are decoded by several threads while the network computes.
         """
-        for batch in _in_batches(_decoded(paths, batch_size, self.image_size), batch_size):
+        for batch in _in_batches(_decoded(paths, batch_size, size_for(self.image_size, self.tta)), batch_size):
             good = [image for _, image in batch if not isinstance(image, UserError)]
             answers = iter(self(good, batch_size=batch_size) if good else ())
             for path, image in batch:
@@ -120,14 +129,17 @@ class Predictor:
         with runtime.evaluating(self.model):
             return function(paddle.to_tensor(images)).numpy()
 
-    def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Sequence[Picture], batch_size: int) -> np.ndarray:
+    def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Sequence[Picture], batch_size: int,
+             tta: str) -> np.ndarray:
         if not len(images):
             raise ValueError("no images")
         out = []
         for start in range(0, len(images), batch_size):
             part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
                     for image in images[start:start + batch_size]]
-            out.append(function(eval_transform(part, self.image_size, self.normalization)))
+            views = [function(np.ascontiguousarray(view))
+                     for view in eval_views(part, self.image_size, self.normalization, tta)]
+            out.append(views[0] if tta == "none" else metrics.mean_of_views(views))
         return np.concatenate(out)
 
 

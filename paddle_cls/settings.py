@@ -146,7 +146,9 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
         if kind is not bool and f.default not in (None, ()):
             text += f" (default: {f.default})"
         flag = f"--{f.name.replace('_', '-')}"
-        if kind is bool:
+        if f.metadata["positional"]:
+            parser.add_argument(f.name, metavar=f.name.upper(), help=text)
+        elif kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif typing.get_origin(kind) is tuple:
             parser.add_argument(flag, nargs="+", metavar=f.name.upper(), help=text)

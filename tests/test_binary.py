@@ -102,7 +102,8 @@ def test_only_yes_or_no_data_has_a_threshold():
 
 
 def test_verdicts_are_sorted_by_how_sure_they_are():
-    places = plots.verdicts(np.array([0.9, 0.45, 0.05, 0.7, 0.99]), np.array([1, 1, 0, 0, 0]), count=2)
+    yes = np.array([0.9, 0.45, 0.05, 0.7, 0.99])
+    places = plots.verdicts(np.stack([1 - yes, yes], axis=1), np.array([1, 1, 0, 0, 0]), count=2)
     assert {name: got.tolist() for name, got in places.items()} == {"right": [2, 0], "wrong": [4, 3], "unsure": [1, 3]}
 
 

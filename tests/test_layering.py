@@ -13,7 +13,7 @@ MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffi
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
 # modules that see a Config: nothing below imports them
-PROGRAMS = {"settings", "assemble", "grid", "lr_find", "models.__main__"}
+PROGRAMS = {"settings", "assemble", "grid", "lr_find", "models.__main__", "report"}
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
@@ -27,9 +27,14 @@ BELOW = {
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
     "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files freezing "
-                "models ops optim pretrained runtime settings",
+                "models ops optim predictor pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
     "grid": "assemble config errors files log plots processes runtime settings",
+    "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
+              "predictor runtime settings",
+    "evaluation": "metrics",
+    "gradcam": "errors runtime",
+    "page": "",
     "runtime": "errors",
     "processes": "",
     "binary": "",
@@ -80,6 +85,8 @@ BELOW = {
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "freezing": "paddle", "settings": "yaml",
+    "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
+    "assemble": "numpy tqdm", "report": "numpy PIL matplotlib",
     "lr_find": "numpy tqdm PIL", "grid": "PIL visualdl",
     "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy matplotlib sklearn",
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
@@ -150,7 +157,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_importing_loads_no_paddle():
     """One process imports everything that the scripts need before they know that the arguments are good."""
     light = loaded_by("import paddle_cls, paddle_cls.config, paddle_cls.errors, paddle_cls.models, paddle_cls.processes, "
-                      "paddle_cls.runtime, train, infer")
+                      "paddle_cls.runtime, paddle_cls.report, train, infer")
     heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
     assert "train" in light and not light & heavy
     data = loaded_by("import paddle_cls.data, paddle_cls.metrics, paddle_cls.data.cifar, paddle_cls.safe_pickle")

@@ -107,6 +107,13 @@ def test_a_split_reads_as_samples():
         Split(np.zeros((3, 4, 4, 3), np.uint8), np.zeros(2))
 
 
+def test_an_image_is_called_by_its_file_or_by_its_place():
+    images, labels = np.zeros((3, 4, 4, 3), np.uint8), np.arange(3)
+    named = Split(images, labels, ["a.jpg", "b.jpg", "c.jpg"])
+    assert [named.take(np.array([2, 0])).name(i) for i in range(2)] == ["c.jpg", "a.jpg"]
+    assert Split(images, labels).take(np.array([2, 0])).name(1) == "image 1"
+
+
 def test_prefetch_passes_everything_on_in_order_and_again():
     reader = prefetch(lambda: iter(range(100)), size=3)
     assert list(reader()) == list(reader()) == list(range(100))

@@ -78,8 +78,8 @@ def load(root: Path | None, size: int = SIZE, *, val: bool = True) -> tuple[Spli
     paths, labels, problems = ([*chain.from_iterable(kind)] for kind in zip(*parts, strict=True))
     both = _checked(paths, labels, problems + alone, size)
     count = len(parts[0][0])
-    return (Split(both.images[:count], both.labels[:count]),
-            Split(both.images[count:], both.labels[count:]) if val else None)
+    train, rest = (Split(both.images[part], both.labels[part], both.names[part]) for part in (slice(count), slice(count, None)))
+    return train, rest if val else None
 
 
 def _batched(split: Split, batch_size: int, seed: int | None) -> Reader:
@@ -97,7 +97,7 @@ def _checked(paths: Sequence[Path], labels: Sequence[int], problems: Sequence[st
     """Return the split of these photographs. Raises UserError for `problems` and all files that cannot be read."""
     images, unreadable = load_photos(paths, size)
     report_all([*problems, *unreadable])
-    return Split(images, np.asarray(labels))
+    return Split(images, np.asarray(labels), [path.name for path in paths])
 
 
 def _train_files(folder: Path) -> tuple[list[Path], list[int], list[str]]:

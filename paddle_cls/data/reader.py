@@ -7,7 +7,7 @@ the middle of a pass, and it deals a batch out to several processes without losi
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,13 +31,14 @@ class Batch(NamedTuple):
 
 
 class Split:
-    """A part of a data set held in memory: images uint8 (N, H, W, 3) RGB and labels int64 (N,)."""
+    """A part of a data set held in memory: images uint8 (N, H, W, 3) RGB and labels int64 (N,); names, if they have any."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None = None):
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
         self.images = images
         self.labels = np.asarray(labels, np.int64)
+        self.names = names
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +49,11 @@ class Split:
 
     def take(self, indices: np.ndarray) -> "Split":
         """Return the split of the samples at `indices`."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.images[indices], self.labels[indices], self.names and [self.names[i] for i in indices])
+
+    def name(self, index: int) -> str:
+        """Return what a person calls the image at `index`: the name of its file, or its place in the split."""
+        return self.names[index] if self.names else f"image {index}"
 
     def reader(self) -> Reader:
         """Return a reader of samples (image uint8 (H, W, 3), label int), for `paddle.reader` and `paddle.batch`."""

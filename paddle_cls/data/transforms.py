@@ -147,6 +147,32 @@ def eval_transform(images: Sequence[np.ndarray], size: int, normalization: Norma
     return normalization(images)
 
 
+TTA = ("none", "flip", "flips", "crops")
+
+
+def size_for(size: int, tta: str) -> int:
+    """Return the pixels a side of a picture of which `eval_views` makes views of `size`."""
+    return round(size * 8 / 7) if tta == "crops" else size
+
+
+def eval_views(images: Sequence[np.ndarray], size: int, normalization: Normalization, tta: str) -> list[np.ndarray]:
+    """Return the views of pictures whose answers are averaged in test-time augmentation, each float32 (B, 3, size, size).
+
+    tta: "none" is `eval_transform` alone; "flip" adds its mirror image; "flips" adds left-right, up-down and both (for
+    pictures without an up and down, such as a fundus); "crops" takes the four corners and the centre of the picture at 8/7
+    of the size and their mirror images, ten views (Krizhevsky et al. 2012, section 4.1: 224 pixels of 256).
+    """
+    if tta == "crops":
+        large = size_for(size, tta)
+        whole = eval_transform(images, large, normalization)
+        end, middle = large - size, (large - size) // 2
+        cuts = [whole[:, :, y:y + size, x:x + size] for y, x in ((0, 0), (0, end), (end, 0), (end, end), (middle, middle))]
+        return cuts + [cut[..., ::-1] for cut in cuts]
+    plain = eval_transform(images, size, normalization)
+    return {"none": [plain], "flip": [plain, plain[..., ::-1]],
+            "flips": [plain, plain[..., ::-1], plain[..., ::-1, :], plain[..., ::-1, ::-1]]}[tta]
+
+
 def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4) -> np.ndarray:
     """Return uint8 (B, H, W, 3): each image cut at random out of itself with a reflected border, half of them mirrored.
 
