@@ -42,7 +42,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("--model mobilenet_v1 --model-args scale=x", "--model-args of mobilenet_v1: scale: 'x' is not a number"),
     ("--model mobilenet_v1 --model-args scale", "--model-args: scale: needs a value"),
     ("--model vgg11 --model-args batch_norm=1", "--model-args of vgg11: batch_norm: '1' is not true or false"),
-    ("--model resnet --model-args depth=20", "--model-args of resnet: unknown argument 'depth'; known: none"),
+    ("--model resnet --model-args depth=20", "--model-args of resnet: unknown argument 'depth'; known: zero_init_last"),
     ("--dataset cifar", r"unknown data set 'cifar'; did you mean 'cifar10'\?"),
     ("--dataset imagenet", "unknown data set 'imagenet'; known: cifar10, ichallenge_pm, shapes"),
     ("--optimizer adm", r"--optimizer: unknown value 'adm'; did you mean 'adamw?'\?"),
