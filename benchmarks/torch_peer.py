@@ -4,7 +4,9 @@ See rounds.py for how it is asked. The networks have the layers and the names of
 """
 
 import json
+import math
 import os
+import random
 import sys
 import time
 from pathlib import Path
@@ -189,6 +191,59 @@ def reader(file, passes):
     start = time.perf_counter()
     count = sum(len(labels) for _ in range(passes) for _, labels in loader)
     return {"reader": count / (time.perf_counter() - start)}
+
+
+class Pictures(torch.utils.data.Dataset):
+    """JPEGs in a folder a class, by OpenCV: random resized crop to 224 as torchvision draws it, and flip."""
+
+    def __init__(self, folder):
+        self.files = [str(file) for file in sorted(Path(folder).glob("*/*.jpg"))]
+        classes = sorted({Path(file).parent.name for file in self.files})
+        self.labels = [classes.index(Path(file).parent.name) for file in self.files]
+        self.scale, self.shift = (1 / 255 / STD)[:, None, None], (-MEAN / STD)[:, None, None]
+
+    def __len__(self):
+        return len(self.files)
+
+    def box(self, height, width):
+        """Return (top, left, height, width) of a part."""
+        for _ in range(10):
+            pixels = height * width * random.uniform(0.08, 1)
+            ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+            rows, columns = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
+            if 0 < rows <= height and 0 < columns <= width:
+                return random.randint(0, height - rows), random.randint(0, width - columns), rows, columns
+        side = min(height, width)
+        return (height - side) // 2, (width - side) // 2, side, side
+
+    def __getitem__(self, index):
+        import cv2
+        image = cv2.cvtColor(cv2.imread(self.files[index]), cv2.COLOR_BGR2RGB)
+        top, left, rows, columns = self.box(*image.shape[:2])
+        how = cv2.INTER_AREA if rows >= 224 and columns >= 224 else cv2.INTER_LINEAR     # as ours
+        image = cv2.resize(image[top:top + rows, left:left + columns], (224, 224), interpolation=how)
+        if random.random() < 0.5:
+            image = cv2.flip(image, 1)
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return image.float().mul_(self.scale).add_(self.shift), self.labels[index]
+
+
+def one_thread(worker):
+    """Have a worker process compute in one thread."""
+    import cv2
+    cv2.setNumThreads(0)
+
+
+def folder(folder, passes, workers):
+    """Return images/s of a DataLoader with that many workers, batches of 128."""
+    import cv2
+    loader = torch.utils.data.DataLoader(Pictures(folder), batch_size=128, shuffle=True, num_workers=workers,
+                                         persistent_workers=True, worker_init_fn=one_thread)
+    for _ in loader:
+        pass
+    start = time.perf_counter()
+    count = sum(len(labels) for _ in range(passes) for _, labels in loader)
+    return {"folder": count / (time.perf_counter() - start), "opencv": cv2.__version__}
 
 
 if __name__ == "__main__":
