@@ -67,11 +67,22 @@ def check_folder(config: Config) -> None:
 
 
 def check_model(config: Config) -> None:
-    """Raise UserError unless the model, the device and the precision can be had."""
+    """Raise UserError unless the model, the device, the precision and the pretrained weights can be had."""
     runtime.mixed_precision(config.amp, runtime.set_device(config.device))
     if config.image_size:
         models.check_image_size(config.model, config.image_size)
-    models.build_model(config.model, 2, **model_settings(config))
+    model = models.build_model(config.model, 2, **model_settings(config))
+    weights(config)
+    if config.freeze:
+        from . import freezing
+        freezing.choose(config.freeze, model, models.head(model, config.model, 2, **model_settings(config)))
+
+
+def weights(config: Config) -> Path | None:
+    """Return the file of pretrained weights, downloaded at need; None without, and where a run is resumed that has its own."""
+    from . import checkpoint, pretrained
+    resumed = config.resume and checkpoint.exists(config.output_dir / "last")
+    return pretrained.fetch(config.pretrained) if config.pretrained and not resumed else None
 
 
 def model_settings(config: Config) -> dict:
@@ -151,18 +162,15 @@ def build(config: Config, data):
 
 
 def adapt(config: Config, model, arguments: dict, data, world: "runtime.World"):
-    """Set the pretrained weights and freeze layers; return (the Report, None where a run is resumed or there are none, Freezing).
-
-    A resumed run has its weights from its own checkpoint, and no need of the file.
-    """
-    from . import checkpoint, freezing, pretrained
+    """Set the pretrained weights and freeze layers; return (the Report, None where there are no `weights` to set; Freezing)."""
+    from . import freezing, pretrained
     if not config.pretrained:
         return None, freezing.Freezing(model)
     head = models.head(model, config.model, data.outputs, **arguments)
     report = None
-    if not (config.resume and checkpoint.exists(config.output_dir / "last")):
-        with world.first():
-            file = pretrained.fetch(config.pretrained)
+    with world.first():
+        file = weights(config)
+    if file:
         report = pretrained.load(model, pretrained.read(file), head, classes=data.classes, partial=config.pretrained_partial,
                                  normalization=dataclasses.asdict(data.normalization))
     layers = freezing.choose(config.freeze, model, head) if config.freeze else []

@@ -25,7 +25,7 @@ def test_what_a_grid_means(words, axes):
     ([], "--grid: which settings\\? For example --grid batch_size=16,32 lr=0.1,0.2"),
     (["batchsize=1"], "--grid unknown setting 'batchsize'; did you mean 'batch_size'"),
     (["resume=true"], "--grid unknown setting 'resume'"), (["output_dir=a"], "--grid unknown setting 'output_dir'"),
-    (["batch_size"], "--grid batch_size: '' is not a whole number"), (["lr=0.1,,"], "lr=0.1,,: a value is there twice"),
+    (["batch_size"], "--grid batch_size: needs a value"), (["lr=0.1,,"], "lr=0.1,,: a value is there twice"),
     (["lr=0.1,0.1"], "lr=0.1,0.1: a value is there twice"), (["lr=1", "lr=2"], "--grid lr is there twice"),
     (["lr=fast,-1", "optimizer=adm"], "^3 problems: --grid lr: 'fast' is not a number; --grid lr: -1.0 must be at least 0; "
                                       "--grid optimizer: unknown value 'adm'")])
@@ -45,6 +45,8 @@ def test_the_other_flags_are_handed_on():
     (["--grid", "model=resnet,vgg"], "model=vgg: model 'vgg' takes no depth"),
     (["--grid", "lr=1", "--eval-only"], "--eval-only is of no use in grid"),
     (["--grid", "lr=1", "--lr", "x"], "--lr: 'x' is not a number"),
+    (["--grid", "lr=1", "--pretrained", "none.pdparams"], r"lr=1: none\.pdparams: no such file"),
+    (["--grid", "pretrained=run", "freeze=1,res9"], "^grid: error: pretrained=run freeze=res9: --freeze: unknown layer 'res9'"),
     (["--grid", "lr=1", "--output-dir", "run"], "run holds a run of its own; choose another --output-dir")])
 def test_mistakes_leave_everything_as_it_was(refused, flags, message):
     refused(grid, message, *BASE, "--data-dir", "data", *flags)
