@@ -14,7 +14,6 @@ from paddle.vision.models import resnet as zoo
 
 from ..models import resnet
 
-
 # The same for each number, whatever its place.
 POINTWISE = (nn.ReLU, nn.ReLU6, nn.Identity, nn.Hardswish, nn.Silu, nn.Swish, nn.Sigmoid)
 
