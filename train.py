@@ -75,11 +75,13 @@ def train(config: Config, world: runtime.World) -> int:
 
     from paddle_cls import binary, engine, metrics, optim
     from paddle_cls.data import transforms
+    from paddle_cls.data.mixing import mixed
     from paddle_cls.data.reader import batches, num_batches, prefetch
     from paddle_cls.log import Log, Progress, epoch_line
     from paddle_cls.run import Run
 
     data = assemble.load(config, world)
+    weights = assemble.class_weights(config, data)
     train_transform, eval_transform = transforms(data, config.image_size, config.augment)
     per_epoch = num_batches(len(data.train), config.batch_size)
     stop = min(config.max_steps or sys.maxsize, config.epochs * per_epoch)
@@ -113,12 +115,14 @@ def train(config: Config, world: runtime.World) -> int:
     while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
         first = run.epoch * per_epoch
-        reader = batches(data.train, config.batch_size, train_transform, seed=config.seed, epoch=run.epoch,
-                         start=run.step - first, stop=stop - first, rank=world.rank, world=world.size)
+        place = {"seed": config.seed, "epoch": run.epoch, "start": run.step - first}
+        reader = batches(data.train, config.batch_size, train_transform, **place, stop=stop - first, rank=world.rank,
+                         world=world.size, balanced=config.sampling == "balanced")
+        reader = mixed(reader, mixup=config.mixup, cutmix=config.cutmix, **place)
         for step in engine.train_one_epoch(
                 network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm,
-                ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
+                label_smoothing=config.label_smoothing, class_weights=weights, accumulate=config.accumulate,
+                clip_norm=config.clip_norm, ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
                 fetch_every=1 if device == "cpu" else config.log_every,
                 flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
             run.step = step

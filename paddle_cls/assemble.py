@@ -25,8 +25,10 @@ def settings(argv: list[str], program: str, description: str) -> Config:
                 raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
                                 f"another run with another --output-dir")
     from . import data as datasets  # after --help, which need not wait for it
+    from .data import recipes
     models.check_name(config.model)
     datasets.check_name(config.dataset)
+    recipes.parse(config.augment)
     return dataclasses.replace(config, output_dir=folder)
 
 
@@ -69,6 +71,14 @@ def load(config: Config, world: "runtime.World"):
     if world.rank == 0:
         world.wait()
     return data
+
+
+def class_weights(config: Config, data):
+    """Return the weight of each class in the loss, None where all weigh the same."""
+    if config.class_weights is None:
+        return None
+    from .data import balance
+    return balance.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
 
 
 def build(config: Config, data):

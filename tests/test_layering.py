@@ -25,7 +25,7 @@ BELOW = {
     "safe_pickle": "errors",
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
-    "assemble": "config data errors files models ops runtime settings",
+    "assemble": "config data data.balance data.recipes errors files models ops runtime settings",
     "runtime": "errors",
     "processes": "",
     "binary": "",
@@ -37,8 +37,12 @@ BELOW = {
     "models.table": "models models.profile",
     "models.profile": "models runtime",
     "models.__main__": "config errors models models.table runtime settings",             # a program
-    "data": "errors data.cifar data.ichallenge_pm data.shapes data.reader data.splits data.transforms",
-    "data.reader": "",
+    "data": "errors data.cifar data.ichallenge_pm data.recipes data.shapes data.reader data.splits data.transforms",
+    "data.augment": "",
+    "data.balance": "errors",
+    "data.mixing": "data.reader",
+    "data.recipes": "errors data.augment data.transforms",
+    "data.reader": "data.balance",
     "data.transforms": "errors",
     "data.download": "errors files",
     "data.cifar": "errors safe_pickle data.download data.reader",

@@ -46,6 +46,16 @@ def test_several_processes_do_what_one_does(tiny, tmp_path):
     assert len(re.findall("epoch 1/1 ", out)) == 1                     # only the first process speaks
 
 
+def test_two_processes_that_mix_and_balance_go_on_in_the_middle_of_an_epoch(tiny, tmp_path):
+    more = ["--epochs", 1, "--nproc", 2, "--mixup", 1, "--cutmix", 1, "--sampling", "balanced", "--class-weights", "cat=3"]
+    for folder, last in (("whole", ()), ("parts", ("--max-steps", 3)), ("parts", ("--resume", "--max-steps", 6))):
+        process = start(tiny, tmp_path / folder, *more, *last)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    whole, parts = (outcome(tmp_path / folder)[-1] for folder in ("whole", "parts"))
+    assert parts == pytest.approx(whole, rel=1e-6) and whole["step"] == 6
+
+
 def test_paddles_own_launcher_trains_data_parallel(tiny, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE_TRAINER")}
     done = subprocess.run([sys.executable, "-m", "paddle.distributed.launch", "--backend", "gloo", "--nproc_per_node", "2",
