@@ -1,14 +1,18 @@
 """Every network of MODELS, by its name alone: a new line there has its tests. What costs more is done for one of each family."""
 
+import json
 import math
 import shlex
 
+import cv2
 import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
+from fakes import rgb
 from paddle import nn
 
+import infer
 import train
 from paddle_cls import checkpoint
 from paddle_cls.engine import sample_losses
@@ -154,3 +158,38 @@ def test_the_command_trains(name, cifar_root, tmp_path, monkeypatch):
                            "--batch-size", "4", "--max-steps", "3", "--log-every", "1", "--device", "cpu"]) == 0
     losses = [row["train/loss"] for row in read_rows(tmp_path / "run" / "metrics.jsonl") if "epoch" not in row]
     assert len(losses) == 3 and all(map(math.isfinite, losses)) and len(set(losses)) == 3
+
+
+def test_a_run_with_further_arguments_resumes_evaluates_and_answers(cifar_root, tmp_path, call):
+    folder, data = tmp_path / "run", ("--data-dir", cifar_root)
+    common = ("--output-dir", folder, *data, "--nproc", "1", "--device", "cpu", "--batch-size", "10")
+    new = ("--model", "mobilenet_v1", "--model-args", "scale=0.25", *common)
+    assert call(train, *new, "--epochs", "1").status == 0
+    info = checkpoint.read_info(folder / "last")
+    assert info["model"] == {"name": "mobilenet_v1", "arguments": {"scale": 0.25}}
+    assert checkpoint.read_weights(folder / "last.pdparams")["fc.weight"].shape == (256, 10)
+    done = call(train, *common, "--resume", "--epochs", "2")
+    assert done.status == 0 and json.loads(done.out.splitlines()[-1])["step"] == 4
+    other = call(train, *common, "--resume", "--model-args", "scale=0.5")
+    assert other.status == 2 and "has model_args = {'scale': '0.25'}, not {'scale': '0.5'}" in other.err
+    done = call(train, "--eval-only", "--checkpoint", folder / "last", *data)
+    assert json.loads(done.out.splitlines()[-1])["acc1"] == checkpoint.read_info(folder / "last")["figures"]["val/acc1"]
+    cv2.imwrite(str(tmp_path / "picture.png"), rgb(0))
+    done = call(infer, "--image", tmp_path / "picture.png", "--checkpoint", folder, "--format", "csv")
+    assert done.status == 0 and "picture.png" in done.out
+
+
+def test_a_networks_evaluation_and_export_give_the_main_head_only():
+    model = build_model("googlenet", 10)
+    logits, auxiliary = model(images(61))
+    assert [weight for weight, _ in auxiliary] == [0.3, 0.3] and logits.shape == auxiliary[1][1].shape == [4, 10]
+    model.eval()
+    assert isinstance(model(images(61)), paddle.Tensor)
+
+
+def test_squeezenets_one_output_can_say_no():
+    model = build_model("squeezenet1_1", 1)
+    model._conv9.bias.set_value(paddle.full([1], -100.0))
+    model.eval()
+    assert (model(images(32)).numpy() < -1).all()
+    assert build_model("squeezenet1_1", 2)(images(32)).numpy().min() >= 0

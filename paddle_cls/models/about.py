@@ -14,7 +14,7 @@ class About:
     differs: str = ""                              # why ours is another number; "": ours is the same to the published digits
     classes: int = 1000                            # with which the parameters were counted
     image_size: int = 224                          # pixels a side, in the paper
-    smallest: int = 32                             # the smallest pixels a side that the network takes
+    smallest: int = 1                              # the smallest pixels a side that the network takes
 
 
 def about(paper: str, **facts) -> Callable:

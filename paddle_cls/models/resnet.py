@@ -102,7 +102,7 @@ class ResNetCifar(nn.Layer):
         return self.fc(self.forward_features(images))
 
 
-@about("He et al. 2015, arXiv 1512.03385", published="0.46", classes=10, image_size=32, smallest=1,
+@about("He et al. 2015, arXiv 1512.03385", published="0.46", classes=10, image_size=32,
        differs="the tutorial's shortcuts have weights, the paper's pad with zeros")
 def resnet_cifar10(depth: int = 32, num_classes: int = 10, zero_init_last: bool = False) -> ResNetCifar:
     """Return the tutorial's ResNet of `depth` = 6n+2 layers: n blocks of two in each of three groups.

@@ -171,14 +171,14 @@ def _network(family: type, paper: str, published: str = "", *, source: str = "th
 
 
 def _vgg(letter: str, published: str) -> Callable[..., nn.Layer]:
-    @about("Simonyan and Zisserman 2014, arXiv 1409.1556", published=published)
+    @about("Simonyan and Zisserman 2014, arXiv 1409.1556", published=published, smallest=32)
     def build(num_classes: int = 1000, batch_norm: bool = False) -> nn.Layer:
         return VGG(make_layers(cfgs[letter], batch_norm=batch_norm), num_classes=num_classes)
     return build
 
 
 def _mobilenet(family: type, paper: str, published: str, differs: str = "") -> Callable[..., nn.Layer]:
-    @about(paper, published=published, differs=differs)
+    @about(paper, published=published, differs=differs, smallest=32)
     def build(num_classes: int = 1000, scale: float = 1.0) -> nn.Layer:
         if not 0.1 <= scale <= 4:
             raise UserError(f"scale={scale}: the width multiplier must be from 0.1 to 4")

@@ -36,14 +36,14 @@ def accelerate(model: "nn.Layer") -> str:
     usable, reason = available()
     if not usable:
         raise RuntimeError(f"oneDNN operators are not available: {reason}")
-    from .layers import REPLACEMENTS, BatchNorm2D, Conv2D
+    from .layers import REPLACEMENTS, BatchNorm, BatchNorm2D, Conv2D
 
     for layer in model.sublayers(include_self=True):
         replacement, fits = REPLACEMENTS.get(type(layer), (None, None))
         if replacement and fits(layer):
             object.__setattr__(layer, "__class__", replacement)
     layers = model.sublayers(include_self=True)
-    convolutions, norms = (sum(isinstance(layer, kind) for layer in layers) for kind in (Conv2D, BatchNorm2D))
+    convolutions, norms = (sum(isinstance(layer, kind) for layer in layers) for kind in (Conv2D, (BatchNorm2D, BatchNorm)))
     return f"oneDNN operators for {convolutions} convolutions, {norms} batch norms"
 
 

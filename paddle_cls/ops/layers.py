@@ -9,8 +9,13 @@ from collections.abc import Callable, Sequence
 import paddle
 from paddle import nn
 from paddle.base import core
+from paddle.vision import ops as vision
+from paddle.vision.models import resnet as zoo
 
 from ..models import resnet
+
+# The same for each number, whatever its place.
+POINTWISE = (nn.ReLU, nn.ReLU6, nn.Identity, nn.Hardswish, nn.Silu, nn.Swish, nn.Sigmoid)
 
 
 def to_nhwc(x):
@@ -118,40 +123,51 @@ def run(layers: Sequence[nn.Layer], x: paddle.Tensor, residual: paddle.Tensor | 
             relu = following(nn.ReLU)
             i += relu
             x = _norm(bn, x, bias, relu=relu)
-        elif isinstance(part, (MaxPool2D, Dropout, basicblock)):
+        elif hasattr(part, "forward_nhwc"):
             x = part.forward_nhwc(x)
-        elif isinstance(part, (nn.ReLU, nn.Identity)):
-            x = part(x)  # the same for each number, whatever its place
+        elif isinstance(part, POINTWISE):
+            x = part(x)
         else:
             x = to_nhwc(part(to_nchw(x)))
     return x if residual is None else nn.functional.relu(x + residual)
 
 
-class Conv2D(nn.Conv2D):
-    """nn.Conv2D by the operator."""
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return to_nchw(run([self], to_nhwc(x))) if _usable(x) else super().forward(x)
-
-
-class BatchNorm2D(nn.BatchNorm2D):
-    """nn.BatchNorm2D by the operator."""
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return to_nchw(_norm(self, to_nhwc(x))) if _usable(x) else super().forward(x)
-
-
-class MaxPool2D(nn.MaxPool2D):
-    """nn.MaxPool2D by the operator."""
-
-    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
-        return _op("paddle_cls_max_pool", x, pool_geometry(self))
+class _Inside:
+    """A layer that computes on (N, H, W, C) by its forward_nhwc, or as Paddle does where the operators do not take the input."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
 
 
-class Dropout(nn.Dropout):
+class Conv2D(_Inside, nn.Conv2D):
+    """nn.Conv2D by the operator."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return run([self], x)
+
+
+class BatchNorm2D(_Inside, nn.BatchNorm2D):
+    """nn.BatchNorm2D by the operator."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return _norm(self, x)
+
+
+class BatchNorm(_Inside, nn.BatchNorm):
+    """nn.BatchNorm by the operator, with its own ReLU where it has one."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return _norm(self, x, relu=self._act == "relu")
+
+
+class MaxPool2D(_Inside, nn.MaxPool2D):
+    """nn.MaxPool2D by the operator."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return _op("paddle_cls_max_pool", x, pool_geometry(self))
+
+
+class Dropout(_Inside, nn.Dropout):
     """nn.Dropout by the operator: other random numbers than Paddle's, but from the same `paddle.seed`."""
 
     def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -159,25 +175,46 @@ class Dropout(nn.Dropout):
             return x
         return _op("paddle_cls_dropout", x, paddle.randint(0, 2**31 - 1, [2], "int64"), float(self.p))
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
 
-
-class Sequential(nn.Sequential):
+class Sequential(_Inside, nn.Sequential):
     """nn.Sequential that keeps (N, H, W, C) from part to part."""
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return to_nchw(run(list(self), to_nhwc(x))) if _usable(x) else super().forward(x)
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return run(list(self), x)
 
 
-class basicblock(resnet.basicblock):
+class ConvNormActivation(Sequential, vision.ConvNormActivation):
+    """Paddle's Sequential of convolution, norm and activation."""
+
+
+class basicblock(_Inside, resnet.basicblock):
     """The ResNet's basicblock with the addition and the last ReLU inside the second batch norm."""
 
     def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
         return run([self.conv1, self.conv2], x, residual=run([self.shortcut], x))
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
+
+class BasicBlock(_Inside, zoo.BasicBlock):
+    """Paddle's ResNet block of two convolutions, likewise."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        return run([self.conv1, self.bn1, self.relu, self.conv2, self.bn2], x, residual=_around(self, x))
+
+
+class BottleneckBlock(_Inside, zoo.BottleneckBlock):
+    """Paddle's ResNet block of three convolutions, likewise."""
+
+    def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
+        branch = [self.conv1, self.bn1, self.relu, self.conv2, self.bn2, self.relu, self.conv3, self.bn3]
+        return run(branch, x, residual=_around(self, x))
+
+
+def _around(block: zoo.BasicBlock | zoo.BottleneckBlock, x: paddle.Tensor) -> paddle.Tensor:
+    return x if block.downsample is None else run([block.downsample], x)
+
+
+def _plain(bn: nn.BatchNorm) -> bool:
+    return bn._data_layout == "NCHW" and bn._act in (None, "relu") and not bn._trainable_statistics
 
 
 def _always(layer: nn.Layer) -> bool:
@@ -190,6 +227,10 @@ REPLACEMENTS: dict[type, tuple[type, Callable[[nn.Layer], bool]]] = {
     nn.BatchNorm2D: (BatchNorm2D, lambda bn: bn._data_format == "NCHW"),
     nn.MaxPool2D: (MaxPool2D, lambda pool: pool_geometry(pool) is not None),
     nn.Dropout: (Dropout, lambda drop: drop.axis is None and drop.mode == "upscale_in_train" and 0 <= drop.p < 1),
+    nn.BatchNorm: (BatchNorm, _plain),
     nn.Sequential: (Sequential, _always),
+    vision.ConvNormActivation: (ConvNormActivation, _always),
     resnet.basicblock: (basicblock, _always),
+    zoo.BasicBlock: (BasicBlock, _always),
+    zoo.BottleneckBlock: (BottleneckBlock, _always),
 }
