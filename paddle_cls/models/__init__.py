@@ -13,10 +13,27 @@ if TYPE_CHECKING:
 # name: file of this folder, and the constructor in it
 MODELS = {
     "alexnet": "alexnet.AlexNet",
+    "efficientnet_b0": "efficientnet.efficientnet_b0",
+    "efficientnet_b1": "efficientnet.efficientnet_b1",
+    "efficientnet_b2": "efficientnet.efficientnet_b2",
+    "efficientnet_b3": "efficientnet.efficientnet_b3",
+    "efficientnet_b4": "efficientnet.efficientnet_b4",
+    "efficientnet_b5": "efficientnet.efficientnet_b5",
+    "efficientnet_b6": "efficientnet.efficientnet_b6",
+    "efficientnet_b7": "efficientnet.efficientnet_b7",
     "lenet": "lenet.LeNet",
+    "nasnet_mobile": "nasnet.NASNet",
+    "preact_resnet": "preact_resnet.preact_resnet",
+    "preact_resnet_cifar": "preact_resnet.preact_resnet_cifar",
     "resnet": "resnet.resnet_cifar10",
+    "resnet_paper": "resnet_paper.resnet_paper",
+    "resnet_paper_cifar": "resnet_paper.resnet_paper_cifar",
     "resnet_small": "resnet_small.ResNetSmall",
+    "se_resnet": "se_resnet.se_resnet",
+    "se_resnext": "se_resnet.se_resnext",
     "vgg": "vgg.vgg_bn_drop",
+    "xception": "xception.Xception",
+    "zf5_spp": "spp.ZF5SPP",
 }
 
 
