@@ -33,6 +33,11 @@ def test_b0_to_b7_are_the_published(b, published):
     if b == 0:
         model = build_model("efficientnet_b0", 10)
         model.eval()
+        x, heights = model.stem(paddle.zeros([1, 3, 64, 40])), []
+        for block in model.blocks:
+            x = block(x)
+            heights.append(x.shape[2])
+        assert heights == [32, 16, 16, 8, 8, 4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2] and x.shape[3] == 2
         assert model.forward_features(paddle.zeros([1, 3, 32, 40])).shape == [1, 1280]
         assert [block.drop.p for block in model.blocks if block.drop] == pytest.approx(
             [0.2 * i / 16 for i in (2, 4, 6, 7, 9, 10, 12, 13, 14)])

@@ -84,6 +84,8 @@ def test_zero_init_last_starts_a_block_as_its_shortcut(make):
         block = make(8, 16, 2, zero_init_last=zero)
         block.eval()
         assert np.array_equal(block(x).numpy(), F.relu(block.shortcut(x)).numpy()) == zero
+        norms = [layer for layer in block.branch.sublayers() if isinstance(layer, nn.BatchNorm2D)]
+        assert [norm.weight.numpy().any() for norm in norms[:-1]] == [True] * (len(norms) - 1)     # else it could never grow
 
 
 @pytest.mark.parametrize("name, arguments, blocks", [("resnet_paper", {"depth": 18}, 8), ("resnet_paper_cifar", {"depth": 14}, 6),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 from networks import parameters
 
@@ -36,9 +37,12 @@ def test_one_network_takes_every_size():
     model.eval()
     for size in ((29, 29), (32, 32), (64, 48), (50, 121)):
         images = paddle.randn([2, 3, *size])
-        assert model.pyramid(model.features(images)).shape == [2, 256 * 50]
-        assert model.forward_features(images).shape == [2, 16]
-        assert model(images).shape == [2, 10]
+        x = model.pyramid(model.features(images))
+        assert x.shape == [2, 256 * 50]
+        for layer in (model.fc6[0], model.fc7[0]):
+            x = F.relu(x @ layer.weight + layer.bias)
+        np.testing.assert_allclose(model.forward_features(images).numpy(), x.numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(model(images).numpy(), model.fc8(x).numpy(), rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match="^zf5_spp takes images from 29x29 and was given 40x28$"):
         model(paddle.zeros([1, 3, 40, 28]))
 

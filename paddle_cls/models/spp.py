@@ -3,11 +3,23 @@
 from collections.abc import Sequence
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
 
 SMALLEST = 29                                      # pixels of a side; below, nothing is left to pool
+
+
+class ResponseNorm(nn.Layer):
+    """Local response normalization of Krizhevsky et al. 2012: x / (1 + 1e-4 * mean of the squares of 5 channels) ** 0.75.
+
+    nn.LocalResponseNorm computes the same, but cannot be exported for images of any size.
+    """
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        squares = F.avg_pool3d((x * x).unsqueeze(1), [5, 1, 1], 1, [2, 0, 0], exclusive=False).squeeze(1)
+        return x / (1 + 1e-4 * squares) ** 0.75
 
 
 class SpatialPyramidPooling(nn.Layer):
@@ -41,8 +53,8 @@ class ZF5SPP(nn.Layer):
         if not levels or min(levels) < 1 or hidden < 1:
             raise UserError(f"zf5_spp: levels={list(levels)} and hidden={hidden} must be at least 1")
         self.features = nn.Sequential(                                                       # of a 224x224 image:
-            nn.Conv2D(3, 96, 7, 2, 1), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2D(3, 2, 1),         # (N, 96, 55, 55)
-            nn.Conv2D(96, 256, 5, 2, 1), nn.ReLU(), nn.LocalResponseNorm(5), nn.MaxPool2D(3, 2),          # (N, 256, 13, 13)
+            nn.Conv2D(3, 96, 7, 2, 1), nn.ReLU(), ResponseNorm(), nn.MaxPool2D(3, 2, 1),         # (N, 96, 55, 55)
+            nn.Conv2D(96, 256, 5, 2, 1), nn.ReLU(), ResponseNorm(), nn.MaxPool2D(3, 2),          # (N, 256, 13, 13)
             nn.Conv2D(256, 384, 3, 1, 1), nn.ReLU(),
             nn.Conv2D(384, 384, 3, 1, 1), nn.ReLU(),
             nn.Conv2D(384, 256, 3, 1, 1), nn.ReLU())                                         # (N, 256, 13, 13)
