@@ -43,7 +43,7 @@ BELOW = {
     "models.se_resnet": "errors models.resnet models.resnet_paper",
     "models.spp": "errors",
     "models.xception": "errors models.convolution models.resnet",
-    "models.resnet": "errors",
+    "models.resnet": "errors models.convolution",
     "models.vgg": "errors",
     "data": "errors data.cifar data.ichallenge_pm data.shapes data.reader data.splits data.transforms",
     "data.reader": "",

@@ -7,20 +7,20 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
+from .convolution import he_normal
 
 
 def conv_bn_layer(ch_in: int, ch_out: int, filter_size: int, stride: int, padding: int, *,
                   act: str | None = "relu", bias_attr: bool = False, groups: int = 1) -> nn.Sequential:
     """Return convolution -> batch normalization -> ReLU (act="relu") or nothing (act=None).
 
-    The convolution has a bias only where bias_attr is true. It starts as He et al. 2015 (arXiv 1502.01852) say, also where
-    it has groups, of which Paddle's own default takes no notice.
+    The convolution has a bias only where bias_attr is true. It starts as He et al. 2015 (arXiv 1502.01852) say.
     """
     if act not in ("relu", None):
         raise UserError(f"conv_bn_layer: act={act!r} must be 'relu' or None")
     parts = [
-        ("conv", nn.Conv2D(ch_in, ch_out, filter_size, stride, padding, groups=groups,
-                           weight_attr=nn.initializer.KaimingNormal(), bias_attr=None if bias_attr else False)),
+        ("conv", nn.Conv2D(ch_in, ch_out, filter_size, stride, padding, groups=groups, weight_attr=he_normal(groups),
+                           bias_attr=None if bias_attr else False)),
         ("bn", nn.BatchNorm2D(ch_out)),
     ]
     if act:
