@@ -29,7 +29,7 @@ def test_b0_to_b7_are_the_published(b, published):
     channels = tuple(scale_width(channels, width) for *_, channels, _, _ in STAGES)
     layers = tuple(scale_depth(layers, depth) for *_, layers, _ in STAGES)
     assert (scale_width(32, width), channels, layers, scale_width(1280, width)) == published[1:]
-    assert model_arguments(f"efficientnet_b{b}") >= {"width_factor", "depth_factor", "dropout", "drop_connect"}
+    assert set(model_arguments(f"efficientnet_b{b}")) >= {"width_factor", "depth_factor", "dropout", "drop_connect"}
     if b == 0:
         model = build_model("efficientnet_b0", 10)
         model.eval()
