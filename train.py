@@ -8,6 +8,7 @@ import dataclasses
 import json
 import signal
 import sys
+import time
 
 from paddle_cls import assemble, processes, runtime
 from paddle_cls.config import Config
@@ -40,6 +41,10 @@ def main(argv: list[str]) -> int:
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
         return 1
+    except RuntimeError:
+        if world.size > 1:                         # when another process has died, the exchange with it fails: whoever
+            time.sleep(3)                          # started us tells of it, and ends us before we can add a traceback
+        raise
 
 
 def evaluate(config: Config) -> int:
@@ -66,14 +71,17 @@ def train(config: Config, world: runtime.World) -> int:
         signal.signal(number, lambda got, _: asked.update({got: True}))
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
+    tensor = runtime.copier(device)
 
     from paddle_cls import binary, engine, metrics, optim
     from paddle_cls.data import transforms
+    from paddle_cls.data.mixing import mixed
     from paddle_cls.data.reader import batches, num_batches, prefetch
     from paddle_cls.log import Log, Progress, epoch_line
     from paddle_cls.run import Run
 
     data = assemble.load(config, world)
+    weights = assemble.class_weights(config, data)
     train_transform, eval_transform = transforms(data, config.image_size, config.augment)
     per_epoch = num_batches(len(data.train), config.batch_size)
     stop = min(config.max_steps or sys.maxsize, config.epochs * per_epoch)
@@ -102,17 +110,20 @@ def train(config: Config, world: runtime.World) -> int:
 
     def predict(split):
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
-        return run.predict(prefetch(parts)())
+        return run.predict(prefetch(parts)(), tensor)
 
     while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
         bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
         first = run.epoch * per_epoch
-        reader = batches(data.train, config.batch_size, train_transform, seed=config.seed, epoch=run.epoch,
-                         start=run.step - first, stop=stop - first, rank=world.rank, world=world.size)
+        place = {"seed": config.seed, "epoch": run.epoch, "start": run.step - first}
+        reader = batches(data.train, config.batch_size, train_transform, **place, stop=stop - first, rank=world.rank,
+                         world=world.size, balanced=config.sampling == "balanced")
+        reader = mixed(reader, mixup=config.mixup, cutmix=config.cutmix, **place)
         for step in engine.train_one_epoch(
                 network, prefetch(reader)(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                label_smoothing=config.label_smoothing, accumulate=config.accumulate, clip_norm=config.clip_norm,
-                ema=run.ema, world=world, cast=cast, scaler=scaler, fetch_every=1 if device == "cpu" else config.log_every,
+                label_smoothing=config.label_smoothing, class_weights=weights, accumulate=config.accumulate,
+                clip_norm=config.clip_norm, ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
+                fetch_every=1 if device == "cpu" else config.log_every,
                 flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
             run.step = step
             bar.show(run.totals)

@@ -8,7 +8,7 @@ from . import models, runtime
 from .config import MAY_CHANGE, Config
 from .errors import UserError
 from .files import write_text, writing
-from .settings import parse, read_yaml, to_yaml
+from .settings import keyword_arguments, parse, read_yaml, to_yaml
 
 
 def settings(argv: list[str], program: str, description: str) -> Config:
@@ -25,8 +25,10 @@ def settings(argv: list[str], program: str, description: str) -> Config:
                 raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
                                 f"another run with another --output-dir")
     from . import data as datasets  # after --help, which need not wait for it
+    from .data import recipes
     models.check_name(config.model)
     datasets.check_name(config.dataset)
+    recipes.parse(config.augment)
     return dataclasses.replace(config, output_dir=folder)
 
 
@@ -43,15 +45,20 @@ def check_folder(config: Config) -> None:
 def check_model(config: Config) -> None:
     """Raise UserError unless the model, the device and the precision can be had."""
     runtime.mixed_precision(config.amp, runtime.set_device(config.device))
+    if config.image_size:
+        models.check_image_size(config.model, config.image_size)
     models.build_model(config.model, 2, **model_settings(config))
 
 
 def model_settings(config: Config) -> dict:
-    """Return the arguments of the model that are given in the settings."""
+    """Return the arguments of the model that are given in the settings. Raises UserError for what --model-args cannot mean."""
     given = {"depth": config.depth, "init": config.init}
-    if "image_size" in models.model_arguments(config.model):
+    arguments = models.model_arguments(config.model)
+    further = {name: kind for name, kind in arguments.items() if name not in ("image_size", *given)}       # they have flags
+    if "image_size" in arguments:
         given["image_size"] = config.image_size
-    return {name: value for name, value in given.items() if value is not None}
+    return {**{name: value for name, value in given.items() if value is not None},
+            **keyword_arguments(further, config.model_args or {}, f"--model-args of {config.model}")}
 
 
 def load(config: Config, world: "runtime.World"):
@@ -66,11 +73,20 @@ def load(config: Config, world: "runtime.World"):
     return data
 
 
+def class_weights(config: Config, data):
+    """Return the weight of each class in the loss, None where all weigh the same."""
+    if config.class_weights is None:
+        return None
+    from .data import balance
+    return balance.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
+
+
 def build(config: Config, data):
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
     if "image_size" in models.model_arguments(config.model):
         arguments.setdefault("image_size", data.image_size)
+    models.check_image_size(config.model, config.image_size or data.image_size)
     return models.build_model(config.model, data.outputs, **arguments), arguments
 
 

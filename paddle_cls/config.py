@@ -15,9 +15,10 @@ def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | 
 class Config:
     """One training run; the defaults are the tutorial's. The last three say what to do with it and are not saved."""
 
-    model: str = option("resnet", "network: resnet (resnet_cifar10), vgg (vgg_bn_drop), lenet, alexnet or resnet_small")
+    model: str = option("resnet", "network; python -m paddle_cls.models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1)
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
+    model_args: dict[str, str] | None = option(None, "further arguments of the network, such as scale=0.5")
     dataset: str = option("cifar10", "cifar10, ichallenge_pm, or shapes (drawn by the package, no download)")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download)")
     val_split: str | None = option(None, "validate on a part of the training images instead: a share such as 0.2, or one of k "
@@ -40,7 +41,16 @@ class Config:
     step_epochs: int = option(100, "step schedule: epochs between two drops", low=1)
     step_gamma: float = option(0.1, "step schedule: factor of a drop", low=0, high=1)
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, high=0.99)
-    augment: str = option("none", "training images", choices=("none", "crop_flip", "fundus"))
+    augment: str = option("none", "changes of the training images, joined by commas: none, crop_flip, fundus, standard, photo, "
+                                  "strong, or resized_crop=0.08, crop=4, flip, vflip, rotate=15, shift=0.1, zoom=0.2, shear=10, "
+                                  "jitter=0.4, hue=0.1, randaugment=2x9, erase=0.25")
+    mixup: float = option(0.0, "mix the images of a batch two by two, by shares from Beta(mixup, mixup); 0: not", low=0)
+    cutmix: float = option(0.0, "put a rectangle of one image into another, by shares from Beta(cutmix, cutmix); 0: not; with "
+                                "mixup: one of the two for each batch", low=0)
+    class_weights: str | None = option(None, "of the classes in the loss: balanced, or cat=2,dog=0.5 (others 1); scaled to a "
+                                             "mean of 1 over the images")
+    sampling: str = option("shuffled", "of the training images; balanced: every class equally often",
+                           choices=("shuffled", "balanced"))
     clip_norm: float | None = option(None, "largest global norm of the gradient (default: not clipped)", low=1e-12)
     accumulate: int = option(1, "parts in which a batch goes through the network, to save memory", low=1)
     ema_decay: float | None = option(None, "average the weights with this decay a step, evaluate and save the average",

@@ -12,11 +12,12 @@ class UserError(ValueError):
     """A mistake that the user can mend; entry points print its text on one line and exit with status 2."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return "unknown WHAT NAME; did you mean CLOSE?", or the list of the known where none is close."""
+def unknown(what: str, name: str, known: Iterable[str], *, lister: str = "") -> str:
+    """Return "unknown WHAT NAME; did you mean CLOSE?", or where none is close the known, or the command that lists them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown {what} {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
+    rest = f"{lister} lists the known" if lister else f"known: {', '.join(known) or 'none'}"
+    return f"unknown {what} {name!r}; " + (f"did you mean {close[0]!r}?" if close else rest)
 
 
 def report_all(problems: Sequence[str], most: int = 20) -> None:

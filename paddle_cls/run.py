@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +92,11 @@ class Run:
         """Return whether the last checkpoint is over `minutes` old; False in all processes but the first."""
         return self.world.rank == 0 and time.monotonic() - self.saved > 60 * minutes
 
-    def predict(self, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, batches: Iterable[Batch], tensor: Callable = paddle.to_tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold."""
         self.world.average_statistics(self.model)
         with self.averaged():
-            return predict(self.model, batches, world=self.world)
+            return predict(self.model, batches, world=self.world, tensor=tensor)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from .config import NOT_SAVED, Config
+from .config import NOT_SAVED, Config, option
 from .errors import UserError, unknown
 
 
@@ -61,13 +62,32 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
     if typing.get_origin(kind) is dict:
         if not isinstance(value, Mapping):         # a flag: fc1=0.003,fc2=0.1
             value = dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(","))
-        return {str(key): _bounded(float, one, meta, f"{where}: {key}") for key, one in value.items()}
+        _, of_one = typing.get_args(kind)
+        return {str(key): _bounded(of_one, str(one).lower() if isinstance(one, bool) else one, meta, f"{where}: {key}")
+                for key, one in value.items()}
     if value is False and "off" in meta["choices"]:              # YAML reads off as false
         value = "off"
     return _bounded(kind, value, meta, where)
 
 
+def keyword_arguments(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, str], where: str) -> dict:
+    """Return the keyword arguments `given` for a function as the types that its parameters are annotated with.
+
+    Raises UserError, starting with `where`, for an unknown name or a value of another type.
+    """
+    values = {}
+    for name, text in given.items():
+        if name not in parameters:
+            raise UserError(f"{where}: {unknown('argument', name, parameters)}")
+        kind, optional = _plain(parameters[name].annotation)
+        none = optional and text.lower() == "none"
+        values[name] = None if none else _bounded(kind, text, option(None, "").metadata, f"{where}: {name}")
+    return values
+
+
 def _bounded(kind: type, value: typing.Any, meta: Mapping, where: str) -> typing.Any:
+    if value == "":
+        raise UserError(f"{where}: needs a value ({_WORDS[kind]})")
     try:
         value = _convert(kind, value)
     except (ValueError, TypeError):
@@ -101,7 +121,11 @@ def _convert(kind: type, value: typing.Any) -> typing.Any:
 
 
 def _kind(cls: type, name: str) -> tuple[type, bool]:
-    hint = typing.get_type_hints(cls)[name]
+    return _plain(typing.get_type_hints(cls)[name])
+
+
+def _plain(hint: typing.Any) -> tuple[type, bool]:
+    """Return (int, False) of int, (int, True) of int | None, and so on."""
     if isinstance(hint, types.UnionType):
         return next(a for a in typing.get_args(hint) if a is not type(None)), True
     return hint, False
@@ -128,7 +152,7 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
             parser.add_argument(flag, nargs="+", metavar="PATH", help=text)
         else:
             choices = f.metadata["choices"]
-            name = "LAYER=FACTOR,..." if typing.get_origin(kind) is dict else kind.__name__.upper()
+            name = "NAME=VALUE,..." if typing.get_origin(kind) is dict else kind.__name__.upper()
             metavar = "{" + ",".join(choices) + "}" if choices else name
             parser.add_argument(flag, metavar=metavar, help=text)
     known = [s for action in parser._actions for s in action.option_strings]

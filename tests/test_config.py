@@ -28,6 +28,8 @@ def another(cls: type, field: dataclasses.Field) -> tuple[str, object]:
     kinds = {kind for hint in [typing.get_type_hints(cls)[field.name]] for kind in typing.get_args(hint) or (hint,)}
     if field.name == "lr_scale":
         return "fc1=0.25,conv1.bn=3", {"fc1": 0.25, "conv1.bn": 3.0}
+    if field.name == "model_args":
+        return "scale=0.5,shortcut=A,bias=true", {"scale": "0.5", "shortcut": "A", "bias": "true"}
     if field.metadata["choices"]:
         value = next(choice for choice in field.metadata["choices"] if choice != field.default)
     else:
@@ -80,6 +82,7 @@ def test_flags_win_over_the_file_over_the_run_over_the_defaults(tmp_path):
     ("onednn: off", "onednn", "off"),
     ("decay_norm_bias: no", "decay_norm_bias", False), ("decay_norm_bias: 'True'", "decay_norm_bias", True),
     ("data_dir: 狗", "data_dir", Path("狗")), ("val_split: 0.2", "val_split", "0.2"), ("val_split: 2/5", "val_split", "2/5"),
+    ("model_args: {scale: 0.5, batch_norm: true}", "model_args", {"scale": "0.5", "batch_norm": "true"}),
 ])
 def test_what_yaml_means(tmp_path, text, name, value):
     (tmp_path / "run.yaml").write_text(f"# a comment\n{text}\n", encoding="utf-8")

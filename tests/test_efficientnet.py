@@ -10,6 +10,7 @@ from paddle import nn
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model, model_arguments
 from paddle_cls.models.efficientnet import SCALING, STAGES, MBConv, scale_depth, scale_width
+from paddle_cls.models.profile import profile
 
 PUBLISHED = [                                      # of each of B0 to B7: parameters, stem, the stages' channels, layers, features
     (5_288_548, 32, (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1), 1280),
@@ -24,7 +25,7 @@ PUBLISHED = [                                      # of each of B0 to B7: parame
 
 @pytest.mark.parametrize("b, published", enumerate(PUBLISHED))
 def test_b0_to_b7_are_the_published(b, published):
-    width, depth, _, dropout = SCALING[b]
+    width, depth, _, dropout, _ = SCALING[b]
     assert parameters(f"efficientnet_b{b}") == published[0]
     channels = tuple(scale_width(channels, width) for *_, channels, _, _ in STAGES)
     layers = tuple(scale_depth(layers, depth) for *_, layers, _ in STAGES)
@@ -43,6 +44,10 @@ def test_b0_to_b7_are_the_published(b, published):
             [0.2 * i / 16 for i in (2, 4, 6, 7, 9, 10, 12, 13, 14)])
         assert model.drop.p == dropout == 0.2
         assert all(layer._momentum == 0.99 for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D))
+
+
+def test_b0_has_table_2s_multiply_adds():
+    assert f"{profile('efficientnet_b0').multiply_adds / 1e9:.2f}" == "0.39"
 
 
 def test_scaling_factors_are_arguments():

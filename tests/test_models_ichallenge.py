@@ -134,8 +134,9 @@ def test_lr_scale_as_flag_and_in_yaml(tmp_path):
     assert read_yaml(tmp_path / "c.yaml")["lr_scale"] == config.lr_scale
     (tmp_path / "c.yaml").write_text("lr_scale: {fc1: 3e-3}\n")
     assert read_yaml(tmp_path / "c.yaml")["lr_scale"] == {"fc1": 0.003}
-    for text, message in (("fc1", "--lr-scale: fc1: '' is not a number"), ("fc1=x", "--lr-scale: fc1: 'x' is not a number"),
-                          ("fc1=-1", r"--lr-scale: fc1: -1\.0 must be at least 0"), ("", "--lr-scale: : '' is not a number")):
+    for text, message in (("fc1", r"--lr-scale: fc1: needs a value \(a number\)"),
+                          ("", r"--lr-scale: : needs a value \(a number\)"), ("fc1=x", "--lr-scale: fc1: 'x' is not a number"),
+                          ("fc1=-1", r"--lr-scale: fc1: -1\.0 must be at least 0")):
         with pytest.raises(UserError, match=f"^{message}$"):
             parse(Config, ["--lr-scale", text], program="x", description="")
 

@@ -90,6 +90,7 @@ def test_cells_and_their_maps():
     features = model.forward_features(paddle.randn([1, 3, 67, 60]))
     assert features.shape == [1, 96] and features.numpy().min() >= 0      # a ReLU stands before the average
     assert seen == [[4, 17, 15], [8, 9, 8], [24, 9, 8], [32, 5, 4], [48, 5, 4], [64, 3, 2], [96, 3, 2]]
+    assert model(paddle.randn([1, 3, 3, 5])).shape == [1, 10]
     kinds = [type(cell) for cell in build_model("nasnet_mobile", 10, cells=2, penultimate=96).cells]
     n, r = NormalCell, ReductionCell
     assert kinds == [r, r, n, n, r, n, n, r, n, n]

@@ -78,6 +78,21 @@ def test_start_and_stop_cut_the_same_pass():
     assert read(seed=1, stop=99) == whole
 
 
+@pytest.mark.parametrize("world", [1, 3])
+def test_balanced_batches_draw_all_labels_equally_often(world):
+    uneven = Split(np.zeros((20, 4, 4, 3), np.uint8), np.repeat([0, 1, 2], (14, 5, 1)))
+
+    def read(**arguments) -> list[list[int]]:
+        parts = [list(batches(uneven, 6, noisy, seed=1, balanced=True, rank=rank, world=world, **arguments)())
+                 for rank in range(world)]
+        return [sorted(i for part in parts for i in part[number].indices.tolist()) for number in range(len(parts[0]))]
+
+    whole = read(epoch=4)
+    drawn = np.concatenate(whole)
+    assert sorted(np.bincount(uneven.labels[drawn]).tolist()) == [6, 7, 7] and [len(b) for b in whole] == [6, 6, 6, 2]
+    assert read(epoch=4) == whole and read(epoch=4, start=2) == whole[2:] and read(epoch=5) != whole
+
+
 @pytest.mark.parametrize("samples, size, expected", [(23, 5, 5), (20, 5, 4), (1, 5, 1), (0, 5, 0)])
 def test_num_batches(samples, size, expected):
     assert num_batches(samples, size) == expected == len(list(batches(split(samples), size, noisy)()))

@@ -43,7 +43,7 @@ def test_one_network_takes_every_size():
             x = F.relu(x @ layer.weight + layer.bias)
         np.testing.assert_allclose(model.forward_features(images).numpy(), x.numpy(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(model(images).numpy(), model.fc8(x).numpy(), rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="^zf5_spp takes images from 29x29 and was given 40x28$"):
+    with pytest.raises(UserError, match="^ZF5SPP takes images from 29x29 on and was given 40x28$"):
         model(paddle.zeros([1, 3, 40, 28]))
 
 

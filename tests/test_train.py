@@ -115,7 +115,10 @@ def test_the_last_line_is_json_and_eval_only_agrees(tiny, unbroken, tmp_path, ca
     assert figures["loss"] == pytest.approx(last["final"]["val/loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("extra", [(), ("--ema-decay", 0.9, "--optimizer", "adam", "--accumulate", 2, "--clip-norm", 1)])
+@pytest.mark.parametrize("extra", [
+    (), ("--ema-decay", 0.9, "--optimizer", "adam", "--accumulate", 2, "--clip-norm", 1),
+    ("--augment", "resized_crop=0.4,flip,jitter,rotate,randaugment,erase", "--mixup", 0.4, "--cutmix", 1, "--sampling",
+     "balanced", "--class-weights", "cat=3", "--accumulate", 2)])
 def test_a_run_stopped_by_max_steps_resumes_to_the_same_figures(tiny, tmp_path, extra):
     run(tiny, tmp_path / "whole", "--epochs", 2, *extra)
     run(tiny, tmp_path / "parts", "--epochs", 2, "--max-steps", 4, *extra)        # in the middle of epoch 1

@@ -11,8 +11,9 @@ from fakes import bomb, png, rgb
 from PIL import Image
 
 from paddle_cls import runtime
-from paddle_cls.data import AUGMENTATIONS, Data, transforms
+from paddle_cls.data import Data, transforms
 from paddle_cls.data.reader import Split
+from paddle_cls.data.recipes import RECIPES
 from paddle_cls.data.transforms import CIFAR10, HALF, Normalization, decode, eval_transform, random_crop_flip, resize
 from paddle_cls.errors import UserError
 
@@ -203,7 +204,7 @@ def test_random_crop_flip_gives_windows_of_the_reflected_image():
     assert len({(y, x) for y, x, _ in seen}) > 12 and 15 < sum(flip == -1 for _, _, flip in seen) < 45
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("name", ["fundus", *RECIPES])
 @pytest.mark.parametrize("size", [None, 8, 20])
 def test_train_and_eval_transforms(name, size):
     images = np.stack([rgb(i, 16, 16) for i in range(6)])

@@ -1,6 +1,6 @@
 """The data sets, by the names that `--dataset` takes. Nothing here loads Paddle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import numpy as np
 from ..errors import UserError, unknown
 from . import cifar, ichallenge_pm
 from .reader import Split, Transform
+from .recipes import batched
 from .splits import hold_out
-from .transforms import CIFAR10, HALF, Normalization, eval_transform, random_crop_flip, random_fundus
+from .transforms import CIFAR10, HALF, Normalization, eval_transform
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,6 @@ DATASETS: dict[str, Callable[[Path | None, int | None, bool], Data]] = {
     "shapes": _shapes,
 }
 
-AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "none": lambda images, rng: images,
-    "crop_flip": random_crop_flip,
-    "fundus": random_fundus,
-}
-
 
 def check_name(name: str) -> None:
     """Raise UserError, with the nearest name, unless `name` is in DATASETS."""
@@ -97,19 +92,17 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
 
 
 def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:
-    """Return the (train, eval) transforms: uint8 (B, H, W, 3) -> float32 (B, 3, size, size), normalized.
+    """Return the (train, eval) transforms: B images uint8 (H, W, 3) -> float32 (B, 3, size, size), normalized.
 
-    image_size: pixels a side, None for the data set's own. augment: a name of AUGMENTATIONS, for training only.
+    image_size: pixels a side, None for the data set's own. augment: see `recipes.parse`; for training only.
     """
     size = image_size or data.image_size
-    change = AUGMENTATIONS[augment]
+    change = batched(augment, size)
 
-    def train(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if len(images) and images.shape[1] == size:
-            return data.normalization(change(images, rng))
-        return evaluate(change(images, rng), rng)
+    def train(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        return data.normalization(change(images, rng))
 
-    def evaluate(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def evaluate(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         if not len(images):
             return np.zeros((0, 3, size, size), np.float32)
         return eval_transform(images, size, data.normalization)
@@ -117,4 +110,4 @@ def transforms(data: Data, image_size: int | None = None, augment: str = "none")
     return train, evaluate
 
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Data", "check_name", "load_data", "transforms"]
+__all__ = ["DATASETS", "Data", "check_name", "load_data", "transforms"]

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .balance import balanced_order
+
 Sample = tuple[np.ndarray, int]                    # uint8 (H, W, 3) RGB image, label
 Reader = Callable[[], Iterator[Any]]               # call again for a new pass
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (B, H, W, 3) -> float32 (B, 3, H, W)
@@ -24,6 +26,8 @@ class Batch(NamedTuple):
     labels: np.ndarray                             # int64 (B,)
     indices: np.ndarray                            # int64 (B,): places of the images in their split
     total: int                                     # images of the whole batch, over all processes
+    others: np.ndarray | None = None               # int64 (B,): labels of what is mixed into the images (see data.mixing)
+    share: float = 1.0                             # of `labels` in the targets; the rest is the share of `others`
 
 
 class Split:
@@ -56,17 +60,21 @@ class Split:
 
 
 def batches(split: Split, batch_size: int, transform: Transform, *, seed: int | None = None, epoch: int = 0,
-            start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1) -> Reader:
+            start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1, balanced: bool = False) -> Reader:
     """Return a reader of Batch: one pass over `split`, the last batch as short as it comes.
 
     seed: shuffle and augment by (seed, epoch, batch), so equal arguments give equal batches; None keeps the order.
     start, stop: first batch, and the one before which to end, to go on in the middle of a pass or leave it there.
     rank, world: process `rank` of `world` takes every world-th image of each batch, so that all processes together
     read what one would. Where a batch has fewer images than processes, the others get an empty part.
+    balanced: draw the images such that all classes come equally often (`balanced_order`, by seed and epoch), as many as the
+    split has.
     """
     def read() -> Iterator[Batch]:
         order = np.arange(len(split))
-        if seed is not None:
+        if balanced:
+            order = balanced_order(split.labels, np.random.default_rng([seed, epoch]))
+        elif seed is not None:
             np.random.default_rng([seed, epoch]).shuffle(order)
         end = num_batches(len(split), batch_size)
         for number in range(start, end if stop is None else min(stop, end)):

@@ -10,9 +10,16 @@ from ..errors import UserError, unknown
 if TYPE_CHECKING:
     from paddle import nn
 
-# name: file of this folder, and the constructor in it
+    from .about import About
+
+# name: file of this folder, and the constructor in it; of a family the smallest first, which is tested the most
 MODELS = {
     "alexnet": "alexnet.AlexNet",
+    "densenet121": "vision.densenet121",
+    "densenet161": "vision.densenet161",
+    "densenet169": "vision.densenet169",
+    "densenet201": "vision.densenet201",
+    "densenet264": "vision.densenet264",
     "efficientnet_b0": "efficientnet.efficientnet_b0",
     "efficientnet_b1": "efficientnet.efficientnet_b1",
     "efficientnet_b2": "efficientnet.efficientnet_b2",
@@ -21,17 +28,49 @@ MODELS = {
     "efficientnet_b5": "efficientnet.efficientnet_b5",
     "efficientnet_b6": "efficientnet.efficientnet_b6",
     "efficientnet_b7": "efficientnet.efficientnet_b7",
+    "googlenet": "vision.googlenet",
+    "inception_v3": "vision.inception_v3",
     "lenet": "lenet.LeNet",
+    "mobilenet_v1": "vision.mobilenet_v1",
+    "mobilenet_v2": "vision.mobilenet_v2",
+    "mobilenet_v3_small": "vision.mobilenet_v3_small",
+    "mobilenet_v3_large": "vision.mobilenet_v3_large",
     "nasnet_mobile": "nasnet.NASNet",
     "preact_resnet_cifar": "preact_resnet.preact_resnet_cifar",
     "preact_resnet": "preact_resnet.preact_resnet",
     "resnet": "resnet.resnet_cifar10",
+    "resnet18": "vision.resnet18",
+    "resnet34": "vision.resnet34",
+    "resnet50": "vision.resnet50",
+    "resnet101": "vision.resnet101",
+    "resnet152": "vision.resnet152",
     "resnet_paper_cifar": "resnet_paper.resnet_paper_cifar",
     "resnet_paper": "resnet_paper.resnet_paper",
     "resnet_small": "resnet_small.ResNetSmall",
+    "resnext50_32x4d": "vision.resnext50_32x4d",
+    "resnext50_64x4d": "vision.resnext50_64x4d",
+    "resnext101_32x4d": "vision.resnext101_32x4d",
+    "resnext101_64x4d": "vision.resnext101_64x4d",
+    "resnext152_32x4d": "vision.resnext152_32x4d",
+    "resnext152_64x4d": "vision.resnext152_64x4d",
     "se_resnet": "se_resnet.se_resnet",
     "se_resnext": "se_resnet.se_resnext",
+    "shufflenet_v2_x0_25": "vision.shufflenet_v2_x0_25",
+    "shufflenet_v2_x0_33": "vision.shufflenet_v2_x0_33",
+    "shufflenet_v2_x0_5": "vision.shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0": "vision.shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5": "vision.shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0": "vision.shufflenet_v2_x2_0",
+    "shufflenet_v2_swish": "vision.shufflenet_v2_swish",
+    "squeezenet1_0": "vision.squeezenet1_0",
+    "squeezenet1_1": "vision.squeezenet1_1",
     "vgg": "vgg.vgg_bn_drop",
+    "vgg11": "vision.vgg11",
+    "vgg13": "vision.vgg13",
+    "vgg16": "vision.vgg16",
+    "vgg19": "vision.vgg19",
+    "wide_resnet50_2": "vision.wide_resnet50_2",
+    "wide_resnet101_2": "vision.wide_resnet101_2",
     "xception": "xception.Xception",
     "zf5_spp": "spp.ZF5SPP",
 }
@@ -40,7 +79,7 @@ MODELS = {
 def check_name(name: str) -> None:
     """Raise UserError, with the nearest name, unless `name` is in MODELS."""
     if name not in MODELS:
-        raise UserError(unknown("model", name, MODELS))
+        raise UserError(unknown("model", name, MODELS, lister="python -m paddle_cls.models"))
 
 
 def constructor(name: str) -> Callable[..., "nn.Layer"]:
@@ -50,9 +89,23 @@ def constructor(name: str) -> Callable[..., "nn.Layer"]:
     return getattr(importlib.import_module(f".{module}", __name__), function)
 
 
-def model_arguments(name: str) -> set[str]:
-    """Return the keyword names that model `name` takes beside num_classes."""
-    return set(inspect.signature(constructor(name)).parameters) - {"num_classes"}
+def facts(name: str) -> "About":
+    """Return the paper, the image size and the published parameters of model `name`."""
+    return constructor(name).about
+
+
+def model_arguments(name: str) -> dict[str, inspect.Parameter]:
+    """Return what model `name` takes beside num_classes, each with its type and default."""
+    parameters = inspect.signature(constructor(name)).parameters
+    return {key: parameter for key, parameter in parameters.items() if key != "num_classes"}
+
+
+def check_image_size(name: str, image_size: int) -> None:
+    """Raise UserError if images of image_size pixels a side are too small for model `name`."""
+    smallest = facts(name).smallest
+    if image_size < smallest:
+        raise UserError(f"model {name!r} takes images from {smallest}x{smallest} on, not {image_size}x{image_size}; use "
+                        f"--image-size {smallest}")
 
 
 def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
@@ -62,7 +115,7 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
     Raises UserError for an unknown name, an argument that the model does not take, or a bad value.
     """
     taken = model_arguments(name)
-    for argument in sorted(set(kwargs) - taken):
+    for argument in sorted(set(kwargs) - set(taken)):
         raise UserError(f"model {name!r} takes no {argument}; it takes: {', '.join(sorted(taken)) or 'nothing'}")
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes} must be at least 1")

@@ -4,10 +4,13 @@ import paddle
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 
 SIDE = 224                                         # pixels; fc1 fits no other size
 
 
+@about("Krizhevsky et al. 2012, NIPS 25", published="60", smallest=SIDE,
+       differs="the tutorial pads the first layer by 5, so that fc1 is wider, and has no groups")
 class AlexNet(nn.Layer):
     """AlexNet of the iChallenge-PM tutorial, after Krizhevsky et al. 2012.
 

@@ -2,20 +2,23 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import paddle
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 from .convolution import conv
 from .se_resnet import SqueezeExcite
 
 # Table 1, stages 2 to 8: expansion, kernel, channels, layers, stride of the first layer
 STAGES = ((1, 3, 16, 1, 1), (6, 3, 24, 2, 2), (6, 5, 40, 2, 2), (6, 3, 80, 3, 2), (6, 5, 112, 3, 1), (6, 5, 192, 4, 2),
           (6, 3, 320, 1, 1))
-# B0 to B7: factors of width and depth, resolution in pixels (the network takes any), dropout before the head
-SCALING = ((1.0, 1.0, 224, 0.2), (1.0, 1.1, 240, 0.2), (1.1, 1.2, 260, 0.3), (1.2, 1.4, 300, 0.3),
-           (1.4, 1.8, 380, 0.4), (1.6, 2.2, 456, 0.4), (1.8, 2.6, 528, 0.5), (2.0, 3.1, 600, 0.5))
+# B0 to B7: factors of width and depth, resolution in pixels (the network takes any), dropout before the head; millions of
+# parameters as in table 2
+SCALING = ((1.0, 1.0, 224, 0.2, "5.3"), (1.0, 1.1, 240, 0.2, "7.8"), (1.1, 1.2, 260, 0.3, "9.2"), (1.2, 1.4, 300, 0.3, "12"),
+           (1.4, 1.8, 380, 0.4, "19"), (1.6, 2.2, 456, 0.4, "30"), (1.8, 2.6, 528, 0.5, "43"), (2.0, 3.1, 600, 0.5, "66"))
 
 
 def scale_width(channels: int, factor: float) -> int:
@@ -97,6 +100,11 @@ class EfficientNet(nn.Layer):
         return self.fc(self.forward_features(images))
 
 
+def _scaled(width: float, depth: float, resolution: int, dropout: float, published: str) -> Callable[..., EfficientNet]:
+    differs = "the authors' code has 9.1, too" if published == "9.2" else ""
+    said = about("Tan and Le 2019, arXiv 1905.11946", published=published, differs=differs, image_size=resolution, smallest=1)
+    return said(functools.partial(EfficientNet, width_factor=width, depth_factor=depth, dropout=dropout))
+
+
 (efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, efficientnet_b4, efficientnet_b5, efficientnet_b6,
- efficientnet_b7) = (functools.partial(EfficientNet, width_factor=width, depth_factor=depth, dropout=dropout)
-                     for width, depth, _, dropout in SCALING)
+ efficientnet_b7) = (_scaled(*scaling) for scaling in SCALING)

@@ -7,11 +7,14 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 
 SIDE = 224                                         # pixels; fc1 fits no other size
 INITS = ("tutorial", "zero_mean")
 
 
+@about("LeCun et al. 1998, Proceedings of the IEEE 86, 2278", published="0.06", smallest=SIDE, classes=1,
+       differs="the paper has 32x32 grey digits; at 224x224 fc1 alone has 19 million")
 class LeNet(nn.Layer):
     """LeNet of the iChallenge-PM tutorial, after LeCun et al. 1998 (Proceedings of the IEEE 86, 2278).
 

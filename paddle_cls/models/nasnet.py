@@ -5,8 +5,10 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 from .convolution import conv, separable_conv
 from .resnet import conv_bn_layer
+from .vision import check_size
 
 
 def relu_conv_bn(ch_in: int, ch_out: int) -> nn.Sequential:
@@ -30,7 +32,7 @@ class Halve(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.relu(x)
-        shifted = F.pad(x[:, :, 1:, 1:], [0, 1, 0, 1])             # zeros at the right and the bottom
+        shifted = F.pad(x, [0, 1, 0, 1])[:, :, 1:, 1:]             # zeros come in at the right and the bottom
         return self.bn(paddle.concat([self.even(x), self.odd(shifted)], axis=1))
 
 
@@ -74,16 +76,19 @@ class ReductionCell(nn.Layer):
         return paddle.concat([y2, y3, self.average(y1) + y2, self.y3(y1) + self.max(h)], axis=1)
 
 
+@about("Zoph et al. 2017, arXiv 1707.07012", published="5.3", smallest=3)
 class NASNet(nn.Layer):
     """NASNet-A (cells @ penultimate), Zoph et al. 2017 (arXiv 1707.07012), by default the mobile 4 @ 1056.
 
-    Input float32 (N, 3, H, W), 224x224 in the paper, any size; output logits float32 (N, num_classes). cells: normal cells in
-    each of three groups; penultimate: features before the head. dropout: before the head, 0.5 in the authors' code.
-    Raises UserError for cells under 1 and a penultimate that is no multiple of 96, which all the paper's are.
+    Input float32 (N, 3, H, W), 224x224 in the paper, any size from 3; output logits float32 (N, num_classes). cells: normal
+    cells in each of three groups; penultimate: features before the head. dropout: before the head, 0.5 in the authors' code.
+    Raises UserError for cells under 1 and a penultimate that is no multiple of 96.
     Deviations from the authors' code: no auxiliary head; symmetric padding (see `conv`); BN's statistics move by 0.1 a step
     where theirs move by 0.0003, which wants their long training. The larger networks of the paper also skip some connections.
     Initialization: He normal for the convolutions, Xavier uniform for the linear layer.
     """
+
+    smallest = 3                                   # pixels; the first convolution has no padding
 
     def __init__(self, num_classes: int = 1000, cells: int = 4, penultimate: int = 1056, dropout: float = 0.5):
         super().__init__()
@@ -113,6 +118,7 @@ class NASNet(nn.Layer):
 
     def forward_features(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the features before the head, float32 (N, penultimate)."""
+        check_size(self, images)
         before = x = self.stem(images)             # (N, 32, 111, 111) of a 224x224 image
         for cell in self.cells:
             before, x = x, cell(x, before)         # 56, 28 after the two reductions of the stem; then 28, 14, 7

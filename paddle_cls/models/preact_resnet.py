@@ -5,6 +5,7 @@ import functools
 import paddle
 from paddle import nn
 
+from .about import about
 from .convolution import conv
 from .resnet import blocks_a_group
 from .resnet_paper import BLOCKS, ResNet, blocks_of
@@ -39,6 +40,7 @@ class PreActBlock(nn.Layer):
         return self.branch(active) + (x if self.project is None else self.project(active))
 
 
+@about("He et al. 2016, arXiv 1603.05027", published="25.5", source="timm", smallest=1)
 def preact_resnet(num_classes: int = 1000, depth: int = 50) -> ResNet:
     """Return the ImageNet form of ResNet v2, He et al. 2016 (arXiv 1603.05027), of 50, 101, 152 or 200 layers.
 
@@ -50,6 +52,8 @@ def preact_resnet(num_classes: int = 1000, depth: int = 50) -> ResNet:
     return ResNet(stem, PreActBlock, (64, 256, 512, 1024, 2048), counts, num_classes, last=bn_relu(2048))
 
 
+@about("He et al. 2016, arXiv 1603.05027", published="1.7", source="Zagoruyko and Komodakis 2016", classes=10, image_size=32,
+       smallest=1)
 def preact_resnet_cifar(num_classes: int = 10, depth: int = 164, bottleneck: bool = True) -> ResNet:
     """Return the CIFAR form of ResNet v2, He et al. 2016: bottlenecks and depth = 9n+2 (164, 1001), or without 6n+2 (110).
 

@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 from .convolution import he_normal
 
 
@@ -84,9 +85,11 @@ class ResNetCifar(nn.Layer):
     Deviations from the tutorial: no softmax (the loss and the Predictor apply it); the average over the last
     feature map takes its whole size, which is the tutorial's 8x8 for a 32x32 input, so that any size works.
     Initialization: He normal for the convolutions, Xavier uniform for the linear layer (the tutorial's defaults).
+    zero_init_last: the last normalization of each block starts with a scale of 0, so that the block does nothing at first
+    (Goyal et al. 2017, section 5.1).
     """
 
-    def __init__(self, depth: int = 32, num_classes: int = 10):
+    def __init__(self, depth: int = 32, num_classes: int = 10, zero_init_last: bool = False):
         super().__init__()
         n = blocks_a_group("resnet_cifar10", depth)
         self.conv1 = conv_bn_layer(3, 16, 3, 1, 1)
@@ -95,6 +98,9 @@ class ResNetCifar(nn.Layer):
         self.res3 = layer_warp(basicblock, 32, 64, n, 2)
         self.pool = nn.AdaptiveAvgPool2D(1)
         self.fc = nn.Linear(64, num_classes)
+        if zero_init_last:
+            for block in (*self.res1, *self.res2, *self.res3):
+                nn.initializer.Constant(0.0)(block.conv2.bn.weight)
 
     def forward_features(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the features before the head, float32 (N, 64)."""
@@ -108,9 +114,11 @@ class ResNetCifar(nn.Layer):
         return self.fc(self.forward_features(images))
 
 
-def resnet_cifar10(depth: int = 32, num_classes: int = 10) -> ResNetCifar:
+@about("He et al. 2015, arXiv 1512.03385", published="0.46", classes=10, image_size=32, smallest=1,
+       differs="the tutorial's shortcuts have weights, the paper's pad with zeros")
+def resnet_cifar10(depth: int = 32, num_classes: int = 10, zero_init_last: bool = False) -> ResNetCifar:
     """Return the tutorial's ResNet of `depth` = 6n+2 layers: n blocks of two in each of three groups.
 
-    Raises UserError with the nearest valid depths for any other depth.
+    zero_init_last: see ResNetCifar. Raises UserError with the nearest valid depths for any other depth.
     """
-    return ResNetCifar(depth=depth, num_classes=num_classes)
+    return ResNetCifar(depth=depth, num_classes=num_classes, zero_init_last=zero_init_last)

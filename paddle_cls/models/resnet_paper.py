@@ -9,6 +9,7 @@ from paddle import nn
 
 from ..errors import UserError
 from . import resnet
+from .about import about
 from .resnet import blocks_a_group, conv_bn_layer, layer_warp
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}    # table 1
@@ -121,6 +122,7 @@ def blocks_of(model: str, depth: int, table: dict[int, tuple[int, ...]]) -> tupl
     return table[depth]
 
 
+@about("He et al. 2015, arXiv 1512.03385", published="25.6", source="torchvision", smallest=1)
 def resnet_paper(num_classes: int = 1000, depth: int = 50, shortcut: str = "B", zero_init_last: bool = False) -> ResNet:
     """Return the ImageNet ResNet of table 1 of He et al. 2015 (arXiv 1512.03385), with the shortcuts of table 3.
 
@@ -134,6 +136,7 @@ def resnet_paper(num_classes: int = 1000, depth: int = 50, shortcut: str = "B", 
                   num_classes)
 
 
+@about("He et al. 2015, arXiv 1512.03385", published="0.27", classes=10, image_size=32, smallest=1)
 def resnet_paper_cifar(num_classes: int = 10, depth: int = 20, shortcut: str = "A", zero_init_last: bool = False) -> ResNet:
     """Return the CIFAR-10 ResNet of section 4.2 of He et al. 2015: depth = 6n+2, and shortcut "A" in the paper.
 

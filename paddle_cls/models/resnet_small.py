@@ -3,11 +3,13 @@
 import paddle
 from paddle import nn
 
+from .about import about
 from .resnet import basicblock, conv_bn_layer
 
 WIDTHS = (24, 48, 96, 192)                         # channels of the four blocks
 
 
+@about("He et al. 2015, arXiv 1512.03385", classes=1, smallest=1)
 class ResNetSmall(nn.Layer):
     """Stem, four basic blocks of 24, 48, 96 and 192 channels, average, dropout, linear: 0.7 million parameters.
 

@@ -7,8 +7,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
-
-SMALLEST = 29                                      # pixels of a side; below, nothing is left to pool
+from .about import about
+from .vision import check_size
 
 
 class ResponseNorm(nn.Layer):
@@ -38,6 +38,7 @@ class SpatialPyramidPooling(nn.Layer):
         return paddle.concat([paddle.flatten(pool(x), 1) for pool in self.pools], axis=1)
 
 
+@about("He et al. 2014, arXiv 1406.4729", smallest=29)
 class ZF5SPP(nn.Layer):
     """ZF-5 with a spatial pyramid, He et al. 2014 (arXiv 1406.4729, tables 1 and 2).
 
@@ -47,6 +48,8 @@ class ZF5SPP(nn.Layer):
     The paper trains on two sizes in turn, an epoch each; here one run has one size, and the weights serve for all.
     Deviation from the paper: He normal initialization for the convolutions, Xavier uniform for the linear layers.
     """
+
+    smallest = 29                                  # pixels of a side; below, nothing is left to pool
 
     def __init__(self, num_classes: int = 1000, levels: Sequence[int] = (6, 3, 2, 1), hidden: int = 4096):
         super().__init__()
@@ -65,8 +68,7 @@ class ZF5SPP(nn.Layer):
 
     def forward_features(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the features before the head, float32 (N, hidden)."""
-        if min(images.shape[2:]) < SMALLEST:
-            raise UserError(f"zf5_spp takes images from {SMALLEST}x{SMALLEST} and was given {images.shape[2]}x{images.shape[3]}")
+        check_size(self, images)
         x = self.pyramid(self.features(images))                                              # (N, 50 * 256)
         return self.fc7(self.fc6(x))
 

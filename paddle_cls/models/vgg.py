@@ -6,6 +6,7 @@ import paddle
 from paddle import nn
 
 from ..errors import UserError
+from .about import about
 
 
 def conv_block(ch_in: int, num_filter: int, groups: int, dropouts: Sequence[float]) -> nn.Sequential:
@@ -73,6 +74,7 @@ class VGGBNDrop(nn.Layer):
         return self.fc3(self.forward_features(images))
 
 
+@about("Simonyan and Zisserman 2014, arXiv 1409.1556", classes=10, image_size=32)
 def vgg_bn_drop(num_classes: int = 10, image_size: int = 32) -> VGGBNDrop:
     """Return the tutorial's VGG for square images of `image_size` pixels. Raises UserError under 32."""
     return VGGBNDrop(num_classes=num_classes, image_size=image_size)

@@ -3,11 +3,10 @@
 import paddle
 from paddle import nn
 
-from ..errors import UserError
+from .about import about
 from .convolution import separable_conv
 from .resnet import conv_bn_layer
-
-SMALLEST = 7                                       # pixels; the first two convolutions have no padding
+from .vision import check_size
 
 
 def unit(ch_in: int, ch_out: int) -> list[nn.Layer]:
@@ -28,6 +27,7 @@ class Block(nn.Layer):
         return self.units(x) + self.shortcut(x)
 
 
+@about("Chollet 2016, arXiv 1610.02357", published="22.855952", image_size=299, smallest=7)
 class Xception(nn.Layer):
     """Xception, Chollet 2016 (arXiv 1610.02357, figure 5).
 
@@ -36,6 +36,8 @@ class Xception(nn.Layer):
     The first block begins with a ReLU that the figure lacks: its input comes out of one, so that it changes nothing.
     Initialization: He normal for the convolutions, Xavier uniform for the linear layer; the paper names none.
     """
+
+    smallest = 7                                   # pixels; the first two convolutions have no padding
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5):
         super().__init__()
@@ -52,8 +54,7 @@ class Xception(nn.Layer):
 
     def forward_features(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the features before the head, float32 (N, 2048)."""
-        if min(images.shape[2:]) < SMALLEST:
-            raise UserError(f"xception takes images from {SMALLEST}x{SMALLEST} and was given {images.shape[2]}x{images.shape[3]}")
+        check_size(self, images)
         x = self.entry(images)                     # (N, 728, 19, 19) of a 299x299 image
         x = self.middle(x)                         # (N, 728, 19, 19)
         x = self.exit(x)                           # (N, 2048, 10, 10)

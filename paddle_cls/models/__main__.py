@@ -1,0 +1,69 @@
+"""List the networks: their parameters, multiply-adds, image size and paper. `--model NAME` tells more about one."""
+
+import dataclasses
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from .. import models, runtime
+from ..config import option
+from ..errors import UserError, reported
+from ..settings import keyword_arguments, parse
+from . import table
+
+PROGRAM = "python -m paddle_cls.models"
+
+
+@dataclasses.dataclass(frozen=True)
+class ListConfig:
+    """One call of `python -m paddle_cls.models`."""
+
+    model: str | None = option(None, "one network, in detail (default: all)")
+    model_args: dict[str, str] | None = option(None, "further arguments of --model, such as scale=0.5")
+    image_size: int | None = option(None, "pixels a side of the image to count with (default: the paper's)", low=1, high=4096)
+    format: str = option("text", "of the answer; markdown: the README's table", choices=("text", "json", "markdown"))
+
+
+def main(argv: list[str]) -> int:
+    """Print the list; return the exit status."""
+    config, _ = parse(ListConfig, argv, program=PROGRAM, description=__doc__)
+    if not config.model and (config.model_args or config.image_size):
+        raise UserError("--model-args and --image-size are for one network: name it with --model")
+    runtime.prepare()
+    rows = iter([one(config)]) if config.model else every()
+    if config.format == "json":
+        print(json.dumps(list(rows), indent=1))
+    elif config.format == "markdown":
+        print(table.markdown_header())
+        for row in rows:
+            print(table.markdown(row["name"], row["parameters"]), flush=True)
+    elif config.model:
+        for key, value in next(rows).items():
+            print(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+    else:
+        print(f"{'name':20} {'parameters':>10} {'multiply-adds':>13} {'image':>5}  paper")
+        for row in rows:
+            print(table.text(row), flush=True)
+    return 0
+
+
+def one(config: ListConfig) -> dict:
+    """Return the row of one network. Raises UserError."""
+    models.check_name(config.model)
+    if config.image_size:
+        models.check_image_size(config.model, config.image_size)
+    return table.row(config.model, config.image_size, **keyword_arguments(
+        models.model_arguments(config.model), config.model_args or {}, f"--model-args of {config.model}"))
+
+
+def every() -> Iterator[dict]:
+    """Yield the row of each network, in the order of MODELS, counted by all cores."""
+    with ProcessPoolExecutor(runtime.cores(), multiprocessing.get_context("spawn"), initializer=runtime.prepare) as pool:
+        yield from pool.map(table.row, models.MODELS)
+
+
+if __name__ == "__main__":
+    with reported(PROGRAM):
+        sys.exit(main(sys.argv[1:]))
