@@ -57,9 +57,10 @@ def test_maps_are_the_papers():
     assert sizes == [110, 110, 110, 55, 27, 27, 27, 13, 13, 13, 13, 13, 13, 13]
 
 
-def test_wrong_arguments():
-    for wrong, message in (({"levels": ()}, r"levels=\[\] and hidden=4096"),
-                           ({"levels": (2, 0)}, r"levels=\[2, 0\] and hidden=4096"),
-                           ({"hidden": 0}, r"levels=\[6, 3, 2, 1\] and hidden=0")):
-        with pytest.raises(UserError, match=f"^zf5_spp: {message} must be at least 1$"):
-            build_model("zf5_spp", 10, **wrong)
+def test_levels_are_an_argument():
+    assert build_model("zf5_spp", 10, levels="4-1", hidden=1).fc6[0].weight.shape == [256 * 17, 1]
+    for levels in ("", "4,1", "2-0", "2--1", "-1", "x"):
+        with pytest.raises(UserError, match=f"^zf5_spp: levels={levels!r} must be numbers from 1 with hyphens between them"):
+            build_model("zf5_spp", 10, levels=levels)
+    with pytest.raises(UserError, match="^zf5_spp: hidden=0 must be at least 1$"):
+        build_model("zf5_spp", 10, hidden=0)

@@ -9,7 +9,7 @@ from paddle import nn
 
 from ..errors import UserError
 from .about import about
-from .convolution import conv
+from .layers import check_probability, conv
 from .se_resnet import SqueezeExcite
 
 # Table 1, stages 2 to 8: expansion, kernel, channels, layers, stride of the first layer
@@ -63,6 +63,7 @@ class EfficientNet(nn.Layer):
 
     Input float32 (N, 3, H, W) of any size, SCALING has the paper's; output logits float32 (N, num_classes).
     dropout: before the head. drop_connect: the last block's MBConv drop, from 0 rising evenly to it.
+    Batch norm's statistics move by 0.01 a step, as in the paper: evaluation means little before some hundred steps.
     Raises UserError for factors that are not positive and probabilities outside [0, 1).
     Deviation from the authors' code: symmetric padding (see `conv`). Initialization: He normal for the convolutions, Xavier
     uniform for the linear layer; the paper names none.
@@ -73,8 +74,8 @@ class EfficientNet(nn.Layer):
         super().__init__()
         if not (width_factor > 0 and depth_factor > 0):
             raise UserError(f"efficientnet: width_factor={width_factor} and depth_factor={depth_factor} must be above 0")
-        if not (0 <= dropout < 1 and 0 <= drop_connect < 1):
-            raise UserError(f"efficientnet: dropout={dropout} and drop_connect={drop_connect} must be at least 0 and below 1")
+        check_probability("efficientnet", "dropout", dropout)
+        check_probability("efficientnet", "drop_connect", drop_connect)
         ch_in, features = scale_width(32, width_factor), scale_width(1280, width_factor)
         total = sum(scale_depth(layers, depth_factor) for *_, layers, _ in STAGES)
         self.stem = nn.Sequential(*conv_bn(3, ch_in, 3, 2), nn.Silu())

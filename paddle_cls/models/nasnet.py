@@ -6,7 +6,7 @@ from paddle import nn
 
 from ..errors import UserError
 from .about import about
-from .convolution import conv, separable_conv
+from .layers import check_probability, conv, separable_conv
 from .resnet import conv_bn_layer
 from .vision import check_size
 
@@ -82,7 +82,7 @@ class NASNet(nn.Layer):
 
     Input float32 (N, 3, H, W), 224x224 in the paper, any size from 3; output logits float32 (N, num_classes). cells: normal
     cells in each of three groups; penultimate: features before the head. dropout: before the head, 0.5 in the authors' code.
-    Raises UserError for cells under 1 and a penultimate that is no multiple of 96.
+    Raises UserError for cells under 1, a penultimate that is no multiple of 96, or a dropout outside [0, 1).
     Deviations from the authors' code: no auxiliary head; symmetric padding (see `conv`); BN's statistics move by 0.1 a step
     where theirs move by 0.0003, which wants their long training. The larger networks of the paper also skip some connections.
     Initialization: He normal for the convolutions, Xavier uniform for the linear layer.
@@ -96,6 +96,7 @@ class NASNet(nn.Layer):
             raise UserError(f"nasnet: cells={cells} must be at least 1")
         if penultimate < 96 or penultimate % 96:
             raise UserError(f"nasnet: penultimate={penultimate} must be a multiple of 96 (768, 1056, ...)")
+        check_probability("nasnet", "dropout", dropout)
         f = penultimate // 24
         plan = [(ReductionCell, f // 4), (ReductionCell, f // 2)]
         for group in (f, 2 * f, 4 * f):

@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 
 from .about import about
-from .convolution import conv
+from .layers import conv
 from .resnet import blocks_a_group
 from .resnet_paper import BLOCKS, ResNet, blocks_of
 

@@ -8,7 +8,7 @@ from paddle import nn
 
 from ..errors import UserError
 from .about import about
-from .convolution import he_normal
+from .layers import he_normal
 
 
 def conv_bn_layer(ch_in: int, ch_out: int, filter_size: int, stride: int, padding: int, *,

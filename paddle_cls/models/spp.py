@@ -1,5 +1,6 @@
 """Spatial pyramid pooling of He et al. 2014: a network that takes images of every size and shape."""
 
+import re
 from collections.abc import Sequence
 
 import paddle
@@ -44,25 +45,28 @@ class ZF5SPP(nn.Layer):
 
     Input float32 (N, 3, H, W), 224x224 and 180x180 in the paper, any size from 29 (from 110 on each of the 36 finest bins has
     pixels of its own); output logits float32 (N, num_classes). hidden: units of fc6 and fc7, 4096 in the paper.
-    Raises UserError for smaller images and for levels or hidden under 1.
+    levels: of the pyramid, with hyphens between them. Raises UserError for smaller images, levels or hidden under 1.
     The paper trains on two sizes in turn, an epoch each; here one run has one size, and the weights serve for all.
     Deviation from the paper: He normal initialization for the convolutions, Xavier uniform for the linear layers.
     """
 
     smallest = 29                                  # pixels of a side; below, nothing is left to pool
 
-    def __init__(self, num_classes: int = 1000, levels: Sequence[int] = (6, 3, 2, 1), hidden: int = 4096):
+    def __init__(self, num_classes: int = 1000, levels: str = "6-3-2-1", hidden: int = 4096):
         super().__init__()
-        if not levels or min(levels) < 1 or hidden < 1:
-            raise UserError(f"zf5_spp: levels={list(levels)} and hidden={hidden} must be at least 1")
+        if not re.fullmatch("[1-9][0-9]*(-[1-9][0-9]*)*", levels):
+            raise UserError(f"zf5_spp: levels={levels!r} must be numbers from 1 with hyphens between them, such as 6-3-2-1")
+        if hidden < 1:
+            raise UserError(f"zf5_spp: hidden={hidden} must be at least 1")
+        bins = [int(n) for n in levels.split("-")]
         self.features = nn.Sequential(                                                       # of a 224x224 image:
             nn.Conv2D(3, 96, 7, 2, 1), nn.ReLU(), ResponseNorm(), nn.MaxPool2D(3, 2, 1),         # (N, 96, 55, 55)
             nn.Conv2D(96, 256, 5, 2, 1), nn.ReLU(), ResponseNorm(), nn.MaxPool2D(3, 2),          # (N, 256, 13, 13)
             nn.Conv2D(256, 384, 3, 1, 1), nn.ReLU(),
             nn.Conv2D(384, 384, 3, 1, 1), nn.ReLU(),
             nn.Conv2D(384, 256, 3, 1, 1), nn.ReLU())                                         # (N, 256, 13, 13)
-        self.pyramid = SpatialPyramidPooling(levels)
-        self.fc6 = nn.Sequential(nn.Linear(256 * sum(n * n for n in levels), hidden), nn.ReLU(), nn.Dropout(0.5))
+        self.pyramid = SpatialPyramidPooling(bins)
+        self.fc6 = nn.Sequential(nn.Linear(256 * sum(n * n for n in bins), hidden), nn.ReLU(), nn.Dropout(0.5))
         self.fc7 = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(0.5))
         self.fc8 = nn.Linear(hidden, num_classes)
 

@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 
 from .about import about
-from .convolution import separable_conv
+from .layers import check_probability, separable_conv
 from .resnet import conv_bn_layer
 from .vision import check_size
 
@@ -32,7 +32,8 @@ class Xception(nn.Layer):
     """Xception, Chollet 2016 (arXiv 1610.02357, figure 5).
 
     Input float32 (N, 3, H, W), 299x299 in the paper, any size from 7 (32 is the least that is sensible); output logits float32
-    (N, num_classes). dropout: before the head, 0.5 on ImageNet in the paper (section 4.3).
+    (N, num_classes). dropout: before the head, 0.5 on ImageNet in the paper (section 4.3). Raises UserError for
+    smaller images and for a dropout outside [0, 1).
     The first block begins with a ReLU that the figure lacks: its input comes out of one, so that it changes nothing.
     Initialization: He normal for the convolutions, Xavier uniform for the linear layer; the paper names none.
     """
@@ -41,6 +42,7 @@ class Xception(nn.Layer):
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5):
         super().__init__()
+        check_probability("xception", "dropout", dropout)
         self.entry = nn.Sequential(
             conv_bn_layer(3, 32, 3, 2, 0), conv_bn_layer(32, 64, 3, 1, 0),
             Block(64, 128, 128, halve=True), Block(128, 256, 256, halve=True), Block(256, 728, 728, halve=True))

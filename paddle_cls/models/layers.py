@@ -1,6 +1,14 @@
-"""The convolution of the newer networks: no bias, the image keeps its size, He initialization."""
+"""What the newer networks share: convolutions without bias that keep the image's size, and the check of a dropout."""
 
 from paddle import nn
+
+from ..errors import UserError
+
+
+def check_probability(model: str, name: str, value: float) -> None:
+    """Raise UserError, naming the model and its argument, unless `value` is a probability that leaves something: in [0, 1)."""
+    if not 0 <= value < 1:
+        raise UserError(f"{model}: {name}={value} must be at least 0 and below 1")
 
 
 def he_normal(groups: int) -> nn.initializer.Initializer | None:

@@ -1,11 +1,13 @@
-"""The newer networks' convolution: sizes, first weights, and what a separable one computes."""
+"""What the newer networks share: the convolution's sizes and first weights, a separable one, the check of a dropout."""
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
 
-from paddle_cls.models.convolution import conv, separable_conv
+from paddle_cls.errors import UserError
+from paddle_cls.models import build_model
+from paddle_cls.models.layers import conv, separable_conv
 from paddle_cls.models.resnet import conv_bn_layer
 
 
@@ -34,3 +36,11 @@ def test_separable_is_depthwise_then_pointwise_with_nothing_between():
     each = paddle.concat([F.conv2d(x[:, c:c + 1], depthwise[c:c + 1], stride=2, padding=2) for c in range(4)], axis=1)
     expected = np.einsum("nchw,oc->nohw", each.numpy(), pointwise.numpy()[:, :, 0, 0])
     np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, said", [("resnet_small", "resnet_small"), ("xception", "xception"), ("nasnet_mobile", "nasnet"),
+                                        ("efficientnet_b0", "efficientnet")])
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_a_dropout_must_leave_something(name, said, dropout):
+    with pytest.raises(UserError, match=f"^{said}: dropout={dropout} must be at least 0 and below 1$"):
+        build_model(name, 10, dropout=dropout)
