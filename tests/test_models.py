@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
+from networks import normed, with_statistics
 from paddle import nn
 
 from paddle_cls.errors import UserError
@@ -98,20 +99,6 @@ def test_vgg_has_the_tutorials_weights():
 def test_vgg_block_is_convolution_norm_relu_dropout_pool():
     kinds = [type(layer).__name__ for layer in conv_block(3, 8, 2, [0.3, 0])]
     assert kinds == ["Conv2D", "BatchNorm2D", "ReLU", "Dropout", "Conv2D", "BatchNorm2D", "ReLU", "MaxPool2D"]
-
-
-def with_statistics(model: nn.Layer) -> dict[str, paddle.Tensor]:
-    """Put the model into eval mode with random BN statistics and scales, so that each of them counts; return its state."""
-    rng = np.random.default_rng(1)
-    for name, value in model.state_dict().items():
-        if len(value.shape) == 1:
-            value.set_value(rng.uniform(0.5, 1.5, value.shape).astype("float32") - ("bias" in name or "_mean" in name))
-    model.eval()
-    return model.state_dict()
-
-
-def normed(x, state, name):
-    return F.batch_norm(x, *(state[f"{name}.{part}"] for part in ("_mean", "_variance", "weight", "bias")))
 
 
 def conv_bn(x, state, name, stride=1, padding=1):

@@ -117,9 +117,12 @@ def test_the_readme_has_a_line_for_each():
 
 @pytest.mark.parametrize("name, size, giga", [
     ("resnet50", 224, 4.089), ("mobilenet_v1", 224, 0.569), ("vgg16", 224, 15.47), ("squeezenet1_1", 224, 0.35),
-    ("shufflenet_v2_x1_0", 224, 0.145), ("densenet121", 224, 2.834), ("resnext50_32x4d", 224, 4.23)])
+    ("shufflenet_v2_x1_0", 224, 0.145), ("densenet121", 224, 2.834), ("resnext50_32x4d", 224, 4.23),
+    ("nasnet_mobile", 224, 0.564), ("se_resnet", 224, 3.87)])
 def test_multiply_adds_are_the_published(name, size, giga):
-    """As torchvision states them; the papers count 4.1 (ResNet-50), 0.569, 15.5, -, 0.146, -, 4.2."""
+    """As torchvision states them; the papers count 4.1 (ResNet-50), 0.569, 15.5, -, 0.146, -, 4.2,
+    and the last two as here.
+    """
     assert profile(name, size).multiply_adds == pytest.approx(giga * 1e9, rel=0.006)
 
 

@@ -8,18 +8,20 @@ from paddle import nn
 
 from ..errors import UserError
 from .about import about
+from .layers import he_normal
 
 
 def conv_bn_layer(ch_in: int, ch_out: int, filter_size: int, stride: int, padding: int, *,
-                  act: str | None = "relu", bias_attr: bool = False) -> nn.Sequential:
+                  act: str | None = "relu", bias_attr: bool = False, groups: int = 1) -> nn.Sequential:
     """Return convolution -> batch normalization -> ReLU (act="relu") or nothing (act=None).
 
-    The convolution has a bias only where bias_attr is true.
+    The convolution has a bias only where bias_attr is true. It starts as He et al. 2015 (arXiv 1502.01852) say.
     """
     if act not in ("relu", None):
         raise UserError(f"conv_bn_layer: act={act!r} must be 'relu' or None")
     parts = [
-        ("conv", nn.Conv2D(ch_in, ch_out, filter_size, stride, padding, bias_attr=None if bias_attr else False)),
+        ("conv", nn.Conv2D(ch_in, ch_out, filter_size, stride, padding, groups=groups, weight_attr=he_normal(groups),
+                           bias_attr=None if bias_attr else False)),
         ("bn", nn.BatchNorm2D(ch_out)),
     ]
     if act:
@@ -60,6 +62,20 @@ def layer_warp(block_func: Callable[[int, int, int], nn.Layer],
                          *(block_func(ch_out, ch_out, 1) for _ in range(1, count)))
 
 
+def blocks_a_group(model: str, depth: int, layers: int = 6) -> int:
+    """Return the n of depth = layers * n + 2: blocks in each of three groups, whose convolutions are layers / 3 a block.
+
+    Raises UserError with the nearest valid depths for any other depth; model is the name that it tells.
+    """
+    least = layers + 2
+    if depth < least or (depth - 2) % layers:
+        below = (depth - 2) // layers * layers + 2
+        near = f"{least}" if depth < least else f"{below} or {below + layers}"
+        raise UserError(f"{model}: depth={depth} is not {layers}n+2 ({least}, {least + layers}, {least + 2 * layers}, ...); "
+                        f"try {near}")
+    return (depth - 2) // layers
+
+
 class ResNetCifar(nn.Layer):
     """The CIFAR-10 ResNet of the Fluid tutorial, after He et al. 2015 (arXiv 1512.03385, section 4.2).
 
@@ -75,11 +91,7 @@ class ResNetCifar(nn.Layer):
 
     def __init__(self, depth: int = 32, num_classes: int = 10, zero_init_last: bool = False):
         super().__init__()
-        if depth < 8 or (depth - 2) % 6:
-            below = max(8, (depth - 2) // 6 * 6 + 2)
-            near = "8" if depth < 8 else f"{below} or {below + 6}"
-            raise UserError(f"resnet_cifar10: depth={depth} is not 6n+2 (20, 32, 44, 56, 110, 1202, ...); try {near}")
-        n = (depth - 2) // 6
+        n = blocks_a_group("resnet_cifar10", depth)
         self.conv1 = conv_bn_layer(3, 16, 3, 1, 1)
         self.res1 = layer_warp(basicblock, 16, 16, n, 1)
         self.res2 = layer_warp(basicblock, 16, 32, n, 2)

@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 
 from .about import about
+from .layers import check_probability
 from .resnet import basicblock, conv_bn_layer
 
 WIDTHS = (24, 48, 96, 192)                         # channels of the four blocks
@@ -15,11 +16,12 @@ class ResNetSmall(nn.Layer):
 
     A ResNet-10 of He et al. 2015 (arXiv 1512.03385, table 1) with three eighths of its channels. Input float32
     (N, 3, H, W) of any size from 32; output logits float32 (N, num_classes).
-    Deviation from the paper: dropout before the head.
+    Deviation from the paper: dropout before the head. Raises UserError for a dropout outside [0, 1).
     """
 
     def __init__(self, num_classes: int = 1, dropout: float = 0.3):
         super().__init__()
+        check_probability("resnet_small", "dropout", dropout)
         self.stem = conv_bn_layer(3, WIDTHS[0], 7, 2, 3)
         self.pool = nn.MaxPool2D(3, 2, 1)
         self.blocks = nn.Sequential(*(basicblock(ch_in, ch_out, 1 if ch_in == ch_out else 2)
