@@ -21,8 +21,7 @@ from torch import nn
 
 from benchmarks.timing import median_seconds
 
-MEAN = torch.tensor([0.4914, 0.4822, 0.4465])
-STD = torch.tensor([0.2470, 0.2435, 0.2616])
+MEAN, STD = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
 
 
 def conv_bn(ch_in, ch_out, size, stride, padding, relu=True, bias=False):

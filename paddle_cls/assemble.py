@@ -51,8 +51,9 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
 
 def refuse_run_flags(config: Config, program: str) -> None:
     """Raise UserError for flags that are about one run of train.py, in another program."""
-    for name in NOT_SAVED:
-        if getattr(config, name):
+    for field in dataclasses.fields(config):
+        name = field.name
+        if name in NOT_SAVED and getattr(config, name) != field.default:
             raise UserError(f"--{name.replace('_', '-')} is of no use in {program}; leave it out")
 
 

@@ -104,6 +104,7 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
     chosen = None if predictor.threshold == 0.5 else predictor.threshold
     totals = metrics.classification(logits, labels, threshold=chosen)
     summary = {name: totals.pop(name) for name in ("loss", "acc1", "error_rate")}
+    totals.pop("map", None)                        # is among the means over the classes
     rows = evaluation.per_class(logits, labels, classes)
     counts = metrics.confusion(logits, labels, len(classes))
     calibration = evaluation.calibration(logits, labels)

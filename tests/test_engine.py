@@ -66,7 +66,7 @@ def test_totals_are_those_of_the_samples_though_the_last_batch_is_short():
     logits, labels = predict(model, batches(split(), 3, scaled)())
     expected = metrics.classification(logits, labels)
     assert totals.count == 10
-    assert totals.means() == pytest.approx(expected, rel=1e-5)
+    assert totals.means() == pytest.approx({name: expected[name] for name in ("loss", "acc1", "error_rate")}, rel=1e-5)
 
 
 def test_accumulation_changes_nothing():

@@ -130,7 +130,7 @@ def test_progress_of_another_process_says_nothing(capfd, monkeypatch):
 def test_figures_show_what_they_are_given():
     counts = np.array([[3, 1], [0, 2]])
     axes, = plots.confusion_figure(counts, ["cat", "dog"]).axes
-    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "2"]
+    assert [text.get_text() for text in axes.texts] == ["3\n75%", "1\n25%", "0", "2\n100%"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 1]])
 

@@ -66,7 +66,8 @@ def test_the_mean_of_probabilities_is_kept_as_logits():
 
 
 def test_the_verdict_uses_the_mean(run_folder):
-    predictor = Predictor(Predictor.from_checkpoint(run_folder, device="cpu").model, ["no", "yes"], 32, CIFAR10, 0.5, "flip")
+    network = Predictor.from_checkpoint(run_folder, device="cpu").model
+    predictor = Predictor(lambda: network, ["no", "yes"], 32, CIFAR10, threshold=0.5, tta="flip")
     predictor.model.forward = lambda images: images[:, :1, 0, 0]           # a logit: the red of the top left corner
     image = np.zeros((32, 32, 3), np.uint8)
     image[0, 0, 0] = 255                                                   # 2.1 there, -2.0 in the mirror
