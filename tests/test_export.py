@@ -15,23 +15,23 @@ from paddle import nn
 from paddle_cls import checkpoint, export, metrics, models, ops, runtime
 from paddle_cls.data.transforms import eval_transform
 from paddle_cls.errors import UserError
-from paddle_cls.models import MODELS, build_model
+from paddle_cls.models import build_model
 from paddle_cls.predictor import Predictor
 
 PICTURES = [rgb(i) for i in range(3)]
 
 
-def trained(name: str, outputs: int, image_size: int, **arguments) -> nn.Layer:
+def trained(name: str, **arguments) -> nn.Layer:
     """Return a network with uneven batch norms that fit its layers, as after training, so that its logits are around 1."""
     paddle.seed(0)
-    model = build_model(name, outputs, **arguments)
-    norms = [layer for layer in model.sublayers() if isinstance(layer, (nn.BatchNorm1D, nn.BatchNorm2D))]
-    for norm in norms:
+    model = build_model(name, 10, **arguments)
+    for norm in [layer for layer in model.sublayers() if isinstance(layer, (nn.BatchNorm1D, nn.BatchNorm2D))]:
         norm._momentum = 0.0
         norm.weight.set_value(paddle.uniform(norm.weight.shape, min=0.5, max=1.5))
         norm.bias.set_value(paddle.uniform(norm.bias.shape, min=-0.5, max=0.5))
     model.train()
-    model(paddle.randn([8 if norms else 1, 3, image_size, image_size]))
+    with paddle.no_grad():
+        model(paddle.randn([16, 3, 32, 32]))
     model.eval()
     return model
 
@@ -44,24 +44,22 @@ def probabilities(function, images: np.ndarray) -> np.ndarray:
         return metrics.probabilities(function(paddle.to_tensor(images)).numpy())
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_model_answers_as_dygraph_does_in_batches_of_any_size(name, tmp_path):
-    fixed = "image_size" in models.model_arguments(name) and name != "vgg"
-    size, most = (224, 5) if fixed else (32, 128)
-    model = trained(name, 1 if fixed else 10, size)
+@pytest.mark.parametrize("name", ["resnet", "vgg"])
+def test_the_tutorials_networks_answer_as_dygraph_does_in_batches_of_any_size(name, tmp_path):
+    """tests/test_zoo.py has one of every family, with fewer images."""
+    model = trained(name)
     before = [float(value.sum()) for value in model.state_dict().values()]
-    engine = export.export(model, size, tmp_path)
-    images = np.random.default_rng(0).standard_normal((3, 3, size, size), np.float32)
+    engine = export.export(model, 32, tmp_path)
+    images = np.random.default_rng(0).standard_normal((128, 3, 32, 32), np.float32)
     expected = probabilities(model, images)
-    assert expected.max() < 0.9999 and np.ptp(expected, axis=0).max() > 1e-3           # or equality would say nothing
-    for count in (3, 1, most, 1):
-        found = probabilities(engine, images[np.arange(count) % 3])
-        np.testing.assert_allclose(found, expected[np.arange(count) % 3], rtol=0, atol=1e-4)
+    assert expected.max() < 0.9999 and np.ptp(expected, axis=0).max() > 1e-2           # or equality would say nothing
+    for count in (3, 1, 128, 1):
+        np.testing.assert_allclose(probabilities(engine, images[:count]), expected[:count], rtol=0, atol=1e-4)
     assert not model.training and [float(value.sum()) for value in model.state_dict().values()] == before
 
 
 def test_no_batch_norm_is_left_behind_a_convolution():
-    model = trained("resnet", 10, 32, depth=8)
+    model = trained("resnet", depth=8)
     images = np.random.default_rng(0).standard_normal((3, 3, 32, 32), np.float32)
     expected = probabilities(model, images)
     export._fold_norms(model)
@@ -73,13 +71,13 @@ def test_no_batch_norm_is_left_behind_a_convolution():
 def made(tmp_path_factory) -> Path:
     """The folder of an exported ResNet-8; not to be changed."""
     folder = tmp_path_factory.mktemp("made") / "export"
-    export.make(folder, trained("resnet", 10, 32, depth=8), 32)
+    export.make(folder, trained("resnet", depth=8), 32)
     return folder
 
 
 @pytest.mark.skipif(not ops.available()[0], reason="no compiled operators here")
 def test_an_accelerated_model_can_be_exported_and_stays_accelerated(tmp_path):
-    model = trained("resnet", 10, 32, depth=8)
+    model = trained("resnet", depth=8)
     ops.accelerate(model)
     kinds = [type(layer) for layer in model.sublayers()]
     engine = export.export(model, 32, tmp_path)
