@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -73,6 +74,7 @@ def reader(file: str, passes: int) -> dict:
 
 def folder(folder: str, passes: int) -> dict:
     """Return images/s of the training reader on a folder of JPEGs: random resized crop to 224, flip, batches of 128."""
+    runtime.prepare()
     from paddle_cls.data import load_data, transforms
     from paddle_cls.data.reader import batches, prefetch
     data = load_data("folder", Path(folder), 224)
@@ -85,6 +87,23 @@ def folder(folder: str, passes: int) -> dict:
     start = time.perf_counter()
     count = sum(read(epoch) for epoch in range(1, passes + 1))
     return {"folder": count / (time.perf_counter() - start), "version": f"NumPy {np.__version__}, OpenCV {cv2.__version__}"}
+
+
+def first_batch(dataset: str, **places: str) -> dict:
+    """Return the seconds until the data is checked, those until there is a first batch of 128, and the peak of memory in GB."""
+    from paddle_cls.data import load_data, transforms
+    from paddle_cls.data.reader import batches, prefetch
+    start = time.perf_counter()
+    data = load_data(dataset, image_size=224, **{name: Path(place) for name, place in places.items()})
+    ready = time.perf_counter() - start
+    reader = prefetch(batches(data.train, 128, transforms(data, None, "standard")[0], seed=0))()
+    next(reader)
+    first = time.perf_counter() - start
+    for _ in zip(range(20), reader, strict=False):           # so that what is read ahead is there
+        pass
+    reader.close()
+    return {"ready": ready, "first": first, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+            "images": len(data.train) + len(data.val)}
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ours, rounds
+from benchmarks import million, ours, rounds
 from benchmarks import train as training
+from benchmarks.folder import make_folder
 from benchmarks.rounds import Measure, Side, alternate, check_same, images, options, table, write_cifar
 from benchmarks.timing import median_seconds
 from paddle_cls.data import cifar
@@ -168,3 +169,17 @@ def test_our_reader_reads_every_image(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
     np.savez(tmp_path / "a.npz", images=images(300, None)[0], labels=np.zeros(300, int))
     assert ours.reader(str(tmp_path / "a.npz"), 2)["reader"] > 300
+
+
+def test_our_reader_of_files_reads_every_file(tmp_path):
+    assert make_folder(tmp_path, 12, classes=2) > 12 * 20_000
+    assert sorted(file.name for file in (tmp_path / "class 1").iterdir()) == [f"{i:05d}.jpg" for i in range(1, 12, 2)]
+    assert ours.folder(str(tmp_path), 2)["folder"] > 1
+
+
+def test_the_million_is_listed_alike_in_table_and_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(million, "FILES", 10)
+    million.make(tmp_path, 30)
+    for dataset, place in (("table", {"table": "table.csv"}), ("folder", {"root": "classes"})):
+        answer = ours.first_batch(dataset, **{name: str(tmp_path / value) for name, value in place.items()})
+        assert answer["images"] == 30 and 0 < answer["ready"] < answer["first"] and 0.05 < answer["memory"] < 5

@@ -60,6 +60,12 @@ def test_a_workbook_with_numbers_and_gaps(own):
     assert found.problems == [] and found.classes == ("7", "12") and names(found.train) == CAT_AND_DOG
 
 
+def test_a_workbook_with_a_cell_left_empty(own):
+    frame = pandas.DataFrame({"file": [path for path, _ in LINES] + [None], "label": [1, None] + [2] * 6 + [1]})
+    frame.to_excel(own / "t.xlsx", index=False)
+    assert listing(table=own / "t.xlsx").problems == [f"{own}/t.xlsx:10: no path", f"{own}/t.xlsx:3: no label"]
+
+
 @pytest.mark.parametrize("labels, classes", [
     (["0", "1"], ("0", "1")), (["1.0", "0.0"], ("0", "1")), (["10", "9"], ("9", "10")), (["10.0", "9"], ("9", "10")),
     (["1.5", "2"], ("1.5", "2")), (["no", "yes"], ("no", "yes")), (["Äh", "狗"], ("Äh", "狗"))])

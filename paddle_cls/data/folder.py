@@ -1,6 +1,5 @@
 """`folder`: pictures of one's own, a folder for each class, with train/ and val/ above them or without."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def listing(*, root: Path | None = None, val: bool = True) -> Listing:
 
 
 def _split(root: Path, part: str, classes: list[str], found: dict[str, list[str]]) -> Split:
-    names = (os.path.join(part, name, file) for name in classes for file in found.get(name, ()))
+    names = (f"{part}{'/' * bool(part)}{name}/{file}" for name in classes for file in found.get(name, ()))
     return Split(Pictures(root, names), np.repeat(np.arange(len(classes)), [len(found.get(name, ())) for name in classes]))
 
 

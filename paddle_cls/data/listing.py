@@ -44,7 +44,7 @@ def checked(listing: Listing, image_size: int | None) -> Data:
                   for split in (listing.train, listing.val))
     count, read = sum(len(split) for split in splits), sum(len(sizes) for _, sizes in found)
     width, height = np.median(np.concatenate([sizes for _, sizes in found]), axis=0).astype(int)
-    which = "every one begins and ends" if read == count else f"none is empty, and {read:,} drawn at random begin and end"
+    which = "every one begins and ends" if read == count else f"all are there, and {read:,} drawn at random begin and end"
     note = (f"{count:,} files: {which} as a picture does (python -m paddle_cls.data.check decodes them all); median "
             f"{width}x{height} pixels, brought to {size}x{size} (--image-size)")
     return Data(train, val, listing.classes, size, IMAGENET, notes=(*listing.notes, note))

@@ -2,7 +2,6 @@
 
 import copy
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -28,13 +27,10 @@ class Pictures(Sequence):
 
     def __init__(self, root: Path, names: Iterable[str], *, table: Path | None = None, lines: Iterable[int] = ()):
         """names: paths relative to `root`, or absolute. table, lines: where each is named, for messages."""
-        buffer, ends = bytearray(), array("q", [0])
-        for name in names:
-            buffer += os.fsencode(name)
-            ends.append(len(buffer))
         self.root, self.table, self.size = Path(root), table, None
-        self._names = bytes(buffer)
-        self._starts, self._ends = np.array(ends)[:-1], np.array(ends)[1:]
+        self._names = "".join(f"{name}\0" for name in names).encode(errors="surrogateescape")       # no path has this byte
+        self._ends = np.flatnonzero(np.frombuffer(self._names, np.uint8) == 0)
+        self._starts = np.concatenate([[0], self._ends[:-1] + 1])[:len(self._ends)]
         self._lines = np.asarray(lines, np.int64)
 
     def __len__(self) -> int:
@@ -60,7 +56,7 @@ class Pictures(Sequence):
 
     def name(self, place: int) -> str:
         """Return the path relative to the folder, as it was given."""
-        return os.fsdecode(self._names[self._starts[place]:self._ends[place]])
+        return self._names[self._starts[place]:self._ends[place]].decode(errors="surrogateescape")
 
     def path(self, place: int) -> str:
         """Return the path of a file."""
@@ -113,8 +109,8 @@ def strange_names(folder: Path, names: Iterable[str]) -> list[str]:
 def survey(pictures: Pictures) -> tuple[list[str], np.ndarray]:
     """Return (what is wrong with the files; (width, height) of those whose headers were read, int64 (n, 2)).
 
-    Every header is read of up to MOST files (see `transforms.measure`). Of more, all must be there and not empty, and SAMPLE
-    of them, drawn at random, are read.
+    Every header is read of up to MOST files (see `transforms.measure`). Of more, all must be in their folders, and
+    SAMPLE of them, drawn at random, are read.
     """
     count = len(pictures)
     problems: dict[int, str] = {}
@@ -138,14 +134,18 @@ def survey(pictures: Pictures) -> tuple[list[str], np.ndarray]:
 
 
 def _absent(pictures: Pictures) -> dict[int, str]:
+    """Return {place: problem} of the files that are not in their folders, each of which is listed once."""
+    found: dict[str, set[str]] = {}
     problems = {}
     for place in range(len(pictures)):
-        path = pictures.path(place)
-        try:
-            if not os.stat(path).st_size:
-                problems[place] = f"{path}: the file is empty"
-        except OSError as error:
-            problems[place] = f"{path}: cannot be read: {error.strerror}"
+        folder, _, name = pictures.name(place).rpartition("/")
+        if folder not in found:
+            try:
+                found[folder] = set(os.listdir(os.path.join(pictures.root, folder)))
+            except OSError:
+                found[folder] = set()
+        if name not in found[folder]:
+            problems[place] = f"{pictures.path(place)}: cannot be read: No such file or directory"
     return problems
 
 

@@ -52,5 +52,6 @@ def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> t
         raise UserError(f"{setting} {what}: each class must have at least {count} images, some for either part; "
                         f"{', '.join(few[:10])}{' ...' * (len(few) > 10)}; add images, or leave out the class")
     out = parts(split.labels, count)[number - 1] if "/" in what else share(split.labels, float(what))
-    rest = np.setdiff1d(np.arange(len(split)), out)
-    return split.take(rest), split.take(out)
+    kept = np.ones(len(split), bool)
+    kept[out] = False
+    return split.take(np.flatnonzero(kept)), split.take(out)

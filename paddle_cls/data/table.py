@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,10 @@ def listing(*, root: Path | None = None, val: bool = True, table: Path | None = 
         at = both[1].attrs["table"]
         problems += [f"{at}:{line}: label {label!r} is not among those to train on: {', '.join(labels)}"
                      for line, label in judged["label"][~judged["label"].isin(labels)].items()]
-        if missing := [name for name in labels if not (judged["label"] == name).any()]:
+        if missing := [name for name in labels if name not in set(judged["label"])]:
             notes.append(f"no validation picture of {', '.join(missing)}")
     number = {label: place for place, label in enumerate(labels)}
-    splits = [Split(Pictures(root, lines["path"], table=lines.attrs["table"], lines=lines.index),
+    splits = [Split(Pictures(root, lines["path"].tolist(), table=lines.attrs["table"], lines=lines.index),
                     lines["label"].map(number).fillna(0)) for lines in both]
     return Listing(splits[0], splits[1] if len(both) > 1 else None, tuple(labels), problems, notes)
 
@@ -96,8 +97,9 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
         raise UserError(f"--task {task}: {table} has no tasks; leave out --task")
     else:
         lines = _columns(table, cells, columns, problems)
-    if lines["label"].str.fullmatch(r"\d+(\.0+)?").all():        # Excel's and pandas' way to write whole numbers
-        lines = lines.assign(label=lines["label"].str.partition(".")[0])
+    whole = {label: label.partition(".")[0] for label in set(lines["label"]) if re.fullmatch(r"\d+(\.0+)?", label)}
+    if len(whole) == len(set(lines["label"])):     # 1.0 is Excel's and pandas' way to write a whole number
+        lines = lines.assign(label=lines["label"].map(whole))
     for name in lines:
         empty = lines[name] == ""
         problems += [f"{table}:{line}: no {name}" for line in lines.index[empty]]
@@ -106,9 +108,9 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
         parts = lines["split"].str.lower()
         problems += [f"{table}:{line}: {unknown('split', text, PARTS)}" for line, text in parts[~parts.isin(PARTS)].items()]
         lines = lines.assign(split=parts.map(PARTS))
-    tidy = {path: posixpath.normpath(path.replace("\\", "/")) for path in
-            lines["path"][lines["path"].str.contains(r"\\|//|\./")]}
-    lines = lines.assign(path=lines["path"].replace(tidy)) if tidy else lines
+    paths = [posixpath.normpath(path.replace("\\", "/")) if "\\" in path or "./" in path or "//" in path else path
+             for path in lines["path"].tolist()]
+    lines = lines.assign(path=np.array(paths, object))
     lines.attrs["table"] = table
     return lines, classes
 
@@ -158,7 +160,7 @@ def _check_root(root: Path, both: list["pandas.DataFrame"]) -> None:
 
 def _class_problems(lines: "pandas.DataFrame", labels: list[str]) -> list[str]:
     table, found = lines.attrs["table"], lines["label"].drop_duplicates()
-    problems = [f"{table}: no picture to train on of class {name!r}" for name in labels if not (found == name).any()]
+    problems = [f"{table}: no picture to train on of class {name!r}" for name in labels if name not in set(found)]
     if len(labels) < 2:
         problems.append(f"{table}: {f'all pictures have the label {labels[0]!r}' if labels else 'no picture to train on'}; two "
                         f"classes or more are needed")
