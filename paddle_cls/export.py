@@ -21,6 +21,9 @@ from . import metrics, models, ops, runtime
 from .data.download import cache_dir
 from .files import hash_of, write_text, writing
 
+# The networks that are run so: with some of the others (resnet_paper_cifar for one) Paddle 3.3.1 with oneDNN writes past its
+# memory, and answers differ by up to 0.016. They are computed by dygraph.
+NETWORKS = ("alexnet", "lenet", "resnet", "resnet_small", "vgg")
 KEPT = 8                                           # exports in the cache folder; the one unused for longest goes first
 TOLERANCE = 1e-4                                   # largest difference of a probability from the original's
 PROGRAMS = ("inference.json", "inference.pdmodel")           # of Paddle 3 and 2

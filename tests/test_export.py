@@ -31,7 +31,7 @@ def trained(name: str, **arguments) -> nn.Layer:
         norm.bias.set_value(paddle.uniform(norm.bias.shape, min=-0.5, max=0.5))
     model.train()
     with paddle.no_grad():
-        model(paddle.randn([16, 3, 32, 32]))
+        model(paddle.randn([16, 3, arguments.get("image_size", 32), arguments.get("image_size", 32)]))
     model.eval()
     return model
 
@@ -46,7 +46,6 @@ def probabilities(function, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["resnet", "vgg"])
 def test_the_tutorials_networks_answer_as_dygraph_does_in_batches_of_any_size(name, tmp_path):
-    """tests/test_zoo.py has one of every family, with fewer images."""
     model = trained(name)
     before = [float(value.sum()) for value in model.state_dict().values()]
     engine = export.export(model, 32, tmp_path)
@@ -56,6 +55,18 @@ def test_the_tutorials_networks_answer_as_dygraph_does_in_batches_of_any_size(na
     for count in (3, 1, 128, 1):
         np.testing.assert_allclose(probabilities(engine, images[:count]), expected[:count], rtol=0, atol=1e-4)
     assert not model.training and [float(value.sum()) for value in model.state_dict().values()] == before
+
+
+@pytest.mark.parametrize("name, size", [("lenet", 224), ("alexnet", 224), ("resnet_small", 32)])
+def test_the_eye_disease_networks_answer_as_dygraph_does(name, size, tmp_path):
+    model = trained(name, **({"image_size": size} if size == 224 else {}))
+    engine = export.export(model, size, tmp_path)
+    images = np.random.default_rng(0).standard_normal((5, 3, size, size), np.float32)
+    np.testing.assert_allclose(probabilities(engine, images), probabilities(model, images), rtol=0, atol=1e-4)
+
+
+def test_every_network_that_is_run_so_is_compared_here():
+    assert set(export.NETWORKS) == {"resnet", "vgg", "lenet", "alexnet", "resnet_small"}
 
 
 def test_no_batch_norm_is_left_behind_a_convolution():
