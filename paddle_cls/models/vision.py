@@ -132,8 +132,8 @@ class GoogLeNet(_Served, paddles.GoogLeNet):
     """GoogLeNet of Szegedy et al. In training it returns (logits, [(0.3, logits), (0.3, logits)]): auxiliary heads, their weight.
 
     Deviations from the paper, Paddle's: no biases and no response normalization, a module's ReLU only at its end and none
-    before the first module, pooling without padding. Deviations from Paddle's: the auxiliary heads average the map to 3x3
-    whatever the size of the images, and the second has a ReLU as the first.
+    before the first module, pooling without padding. Deviations from Paddle's, all in the auxiliary heads: they average the map
+    to 3x3 whatever the size of the images, and have the paper's ReLUs.
     """
 
     def __init__(self, *args, **kwargs):
@@ -154,8 +154,8 @@ class GoogLeNet(_Served, paddles.GoogLeNet):
         logits = self._fc_out(x)
         if not self.training:
             return logits
-        first = F.relu(self._fc_o1(paddle.flatten(self._conv_o1(first), 1)))
-        second = F.relu(self._fc_o2(paddle.flatten(self._conv_o2(second), 1)))
+        first = F.relu(self._fc_o1(paddle.flatten(F.relu(self._conv_o1(first)), 1)))
+        second = F.relu(self._fc_o2(paddle.flatten(F.relu(self._conv_o2(second)), 1)))
         return logits, [(0.3, self._out1(self._drop_o1(first))), (0.3, self._out2(self._drop_o2(second)))]
 
 
