@@ -149,16 +149,20 @@ def read_optimizer(path: Path, info: Mapping) -> dict:
     return _read_state(check_file(path, info, ".pdopt"))
 
 
-def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.Layer, info: Mapping) -> dict:
-    """Load `path`.pdopt into `optimizer`; return what else is in it (keys that start with "paddle_cls."). Raises UserError."""
+def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.Layer,
+                   info: Mapping) -> tuple[dict, dict]:
+    """Load `path`.pdopt into `optimizer`; return what it was given and what else there is (keys that start with "paddle_cls.").
+
+    Raises UserError.
+    """
     state = read_optimizer(path, info)
     extra = {key: state.pop(key) for key in list(state) if key.startswith("paddle_cls.")}
     names = tuple(f"{p.name}_" for p in model.parameters())
     foreign = sorted(key for key in state if not key.startswith(names))     # Paddle would pass them over without a word
     if foreign:
         raise UserError(f"{path}.pdopt: state of other parameters than this model's: {foreign[:3]}")
-    optimizer.set_state_dict(state)
-    return extra
+    optimizer.set_state_dict(dict(state))           # Paddle 2.6 empties what it is given
+    return state, extra
 
 
 def find(place: Path | None, root: Path = Path("output")) -> Path:

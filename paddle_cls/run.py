@@ -39,6 +39,7 @@ class Run:
         self.figures: dict = {}
         self.best: dict | None = None
         self.saved = time.monotonic()
+        self.loaded: dict = {}                     # state that Paddle 2.6's optimizer does not give back before a step
 
     def save(self, name: str) -> None:
         """Write checkpoint `name` (the first process does). With EMA its .pdparams holds the averaged weights.
@@ -49,7 +50,9 @@ class Run:
         self.saved = time.monotonic()
         if self.world.rank:
             return
-        state = dict(self.optimizer.state_dict())
+        state = {**self.loaded, **self.optimizer.state_dict()}
+        if state.keys() == self.optimizer.state_dict().keys():
+            self.loaded = {}
         if self.scaler:
             state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:
@@ -75,7 +78,7 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
         checkpoint.load(path, self.model, info)
-        extra = checkpoint.load_optimizer(path, self.optimizer, self.model, info)
+        self.loaded, extra = checkpoint.load_optimizer(path, self.optimizer, self.model, info)
         weights = [value for key, value in extra.items() if key.startswith(_RAW)]
         scaler = {key.removeprefix(_SCALER): value for key, value in extra.items() if key.startswith(_SCALER)}
         if bool(weights) != bool(self.ema) or bool(scaler) != bool(self.scaler):

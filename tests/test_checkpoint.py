@@ -13,6 +13,7 @@ from paddle_cls import checkpoint
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
 from paddle_cls.optim import build_optimizer
+from paddle_cls.run import Run
 
 INFO = {"model": {"name": "resnet", "arguments": {"depth": 8}}, "classes": ["a", "b"], "image_size": 32,
         "normalization": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
@@ -55,13 +56,32 @@ def test_paddle_itself_reads_the_weights(tmp_path):
     assert equal(model, other)
 
 
-def test_an_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path):
-    def step(model, optimizer):
-        optimizer.set_lr(0.01)
-        model(paddle.ones([2, 3, 8, 8])).sum().backward()
-        optimizer.step()
-        optimizer.clear_grad()
+def step(model, optimizer):
+    optimizer.set_lr(0.01)
+    model(paddle.ones([2, 3, 8, 8])).sum().backward()
+    optimizer.step()
+    optimizer.clear_grad()
 
+
+@pytest.mark.parametrize("kind", ["momentum", "adam"])
+def test_a_checkpoint_saved_before_the_first_step_after_resuming_keeps_the_optimizer_state(tmp_path, kind):
+    states = []
+    for steps in (1, 0, 0, 1):
+        with paddle.utils.unique_name.guard():     # as in a new process
+            model = network()
+            run = Run(tmp_path, model, build_optimizer(kind, model), about=INFO)
+            assert run.resume() == bool(states)
+            for _ in range(steps):
+                step(model, run.optimizer)
+            run.save("last")
+        states.append(checkpoint.read_optimizer(tmp_path / "last", checkpoint.read_info(tmp_path / "last")))
+    assert [state.keys() for state in states[1:]] == [states[0].keys()] * 3
+    assert len(states[0]) >= sum(not p.stop_gradient for p in model.parameters())
+    same = [all((state[key] == states[0][key]).all() for key in state) for state in states]
+    assert same == [True, True, True, False]
+
+
+def test_an_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path):
     path, new_process = tmp_path / "last", paddle.utils.unique_name.guard      # Paddle names parameters from 0 again
     with new_process():
         model = network()
