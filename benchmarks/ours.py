@@ -60,6 +60,7 @@ def infer(model: str, file: str, seconds: float) -> dict:
 def reader(file: str, passes: int) -> dict:
     """Return images/s of the training reader with crop and flip, batches of 128, on one core; file: .npz of images, labels."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    runtime.prepare()
     from paddle_cls.data import CIFAR10, Data, Split, transforms
     from paddle_cls.data.reader import batches
     with np.load(file) as data:                    # in the order in memory that data.cifar gives them

@@ -29,6 +29,9 @@ def for_each(function: Callable[[int], object], count: int) -> None:
             function(number)
 
     pool, threads = _pool()
+    if min(threads, count) < 2:                    # handing it to another thread takes longer than a small image does
+        work()
+        return
     futures = [pool.submit(work) for _ in range(min(threads, count))]
     wait(futures)
     for future in futures:
