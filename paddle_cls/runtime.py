@@ -30,10 +30,13 @@ def _keep_memory() -> None:
     """Have glibc keep the memory that is freed, for the next tensor, instead of handing each large one back to Linux.
 
     A training step takes and frees all its activations; getting them back a page at a time took a seventh of the step of
-    resnet_small at 224 pixels. Another C library may have no mallopt, or refuse: then it stays as it is.
+    resnet_small at 224 pixels. All threads take from one arena, as only that one keeps large pieces: the thread that reads
+    ahead spent a seventh of its time in Linux otherwise. Another C library may have no mallopt, or refuse: then it stays
+    as it is.
     """
     with contextlib.suppress(OSError, AttributeError):
-        mallopt, trim, mmap = ctypes.CDLL(None).mallopt, -1, -3        # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        mallopt, trim, mmap, arenas = ctypes.CDLL(None).mallopt, -1, -3, -8            # M_TRIM_THRESHOLD, ... of malloc.h
+        mallopt(arenas, 1)
         mallopt(mmap, 1 << 30) or mallopt(mmap, 32 << 20)              # older ones take no more than 32 MB
         mallopt(trim, 2**31 - 1)
 

@@ -6,6 +6,8 @@ import numpy as np
 MAX_PIXELS = 178_956_970                           # Pillow's limit; a photograph has fewer, a decompression bomb more
 START, END = b"\xff\xd8", b"\xff\xd9"
 _FRAMES = (0xC0, 0xC1, 0xC2)                       # start of a baseline, extended or progressive image
+_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)      # since OpenCV 4.11
+_WHOLE = cv2.IMREAD_COLOR if _RGB is None else _RGB
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 
@@ -34,5 +36,6 @@ def decode(content: bytes, size: int | None = None) -> np.ndarray | None:
     if sides is None or sides[0] * sides[1] > MAX_PIXELS or not content.endswith(END):
         return None
     fits = (scale for scale in _REDUCED if size and min(sides) // (2 * size) >= scale)
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), _REDUCED.get(next(fits, 1), cv2.IMREAD_COLOR))
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    how = _REDUCED.get(next(fits, 1), _WHOLE)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), how)
+    return image if image is None or how == _RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

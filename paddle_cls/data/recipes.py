@@ -131,7 +131,7 @@ _WHOLE_BATCHES = {"none": lambda images, rng: images, "crop_flip": random_crop_f
 def batched(text: str, size: int) -> BatchAugment:
     """Return the function that augments a batch: B images uint8 (H, W, 3), generator -> uint8 (B, size, size, 3).
 
-    Several threads take and augment the images, each with a generator of its own, spawned from the batch's. A batch of
+    Several threads take and augment the images, each with a generator of its own, seeded by the batch's. A batch of
     images of one size (one array) goes through "none", "crop_flip" and "fundus" as a whole, and is brought to size after
     that.
     """
@@ -144,7 +144,7 @@ def batched(text: str, size: int) -> BatchAugment:
             if images.shape[1:] == shape:
                 return images
             return stacked(lambda place: resize(images[place], size), len(images), shape, np.uint8)
-        seeds = rng.bit_generator.seed_seq.spawn(len(images))    # rng.spawn would make all generators in this thread
+        seeds = rng.integers(2**63, size=len(images)).tolist()   # rng.spawn takes 20 times as long, in this thread alone
         return stacked(lambda place: one(images[place], np.random.default_rng(seeds[place])), len(images), shape, np.uint8)
 
     return augment
