@@ -24,7 +24,7 @@ demo: $(VENV)/installed
 	@echo "The curves: $(VENV)/bin/visualdl --logdir output/demo/vdl, then open the address that it prints."
 
 test: $(VENV)/installed
-	$(RUN) -m pytest -n 4
+	$(RUN) -m pytest -n 4 --dist worksteal
 
 lint: $(VENV)/installed
 	$(RUN) -m ruff check .

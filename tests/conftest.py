@@ -38,6 +38,13 @@ def memory_is_given_back():
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute in one thread, as tests run side by side: an exported network, of the test before, sets MKL's to all cores."""
+    if "paddle" in sys.modules:
+        sys.modules["paddle"].base.core.set_num_threads(1)
+
+
 @dataclass
 class Outcome:
     """What a script left: its exit status and what it wrote."""

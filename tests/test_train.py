@@ -48,7 +48,6 @@ def command(data: Path, folder: Path, *more: object) -> list[str]:
 def run(data: Path, folder: Path, *more: object) -> None:
     """Train in this process. A resumed run here meets other parameter names than a new process does, so: --nproc 1."""
     import paddle
-    paddle.base.core.set_num_threads(1)            # an exported network, of another test, sets MKL's to all cores
     with paddle.utils.unique_name.guard():
         assert train.main(command(data, folder, "--nproc", 1, *more)) == 0
 
