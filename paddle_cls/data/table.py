@@ -14,7 +14,7 @@ from .fashion import is_fashion, task_lines
 from .listing import Listing, checked, in_order
 from .pictures import Pictures
 from .reader import Split
-from .tables import read_cells, split_header
+from .tables import read_cells, split_header, texts
 
 if TYPE_CHECKING:
     import pandas
@@ -110,7 +110,7 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
         lines = lines.assign(split=parts.map(PARTS))
     paths = [posixpath.normpath(path.replace("\\", "/")) if "\\" in path or "./" in path or "//" in path else path
              for path in lines["path"].tolist()]
-    lines = lines.assign(path=np.array(paths, object))
+    lines = lines.assign(path=texts(paths, lines.index))
     lines.attrs["table"] = table
     return lines, classes
 
