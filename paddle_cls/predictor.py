@@ -45,7 +45,7 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none") -> "Predictor":
-        """Return the predictor of a checkpoint; on a CPU those of `export.NETWORKS` compute by Paddle Inference.
+        """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference.
 
         place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
         cpu or gpu. tta: see above. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
@@ -65,7 +65,7 @@ class Predictor:
             checkpoint.load(path, model, info)
             return model
 
-        fast = runtime.set_device(device) == "cpu" and about["name"] in export.NETWORKS
+        fast = runtime.set_device(device) == "cpu"
         exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if fast else None
         threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
         return cls(load_model, info["classes"], info["image_size"], normalization, threshold=threshold, tta=tta,

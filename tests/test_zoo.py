@@ -14,7 +14,7 @@ from paddle import nn
 
 import infer
 import train
-from paddle_cls import checkpoint
+from paddle_cls import checkpoint, export, metrics
 from paddle_cls.engine import sample_losses
 from paddle_cls.errors import UserError
 from paddle_cls.log import read_rows
@@ -130,23 +130,24 @@ def test_multiply_adds_are_the_published(name, size, giga):
 def test_saved_and_exported_it_answers_the_same(name, quick, tmp_path):
     paddle.seed(0)
     model, size = settle(build_model(name, 10)), side(name)
-    model(images(size))
+    with paddle.no_grad():
+        model(images(size, 32))                    # of fewer, batch norm's divisors come near 0, and enlarge what is rounding
     model.eval()
     expected = model(images(size)).numpy()
     paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
-    paddle.jit.save(model, str(tmp_path / "model"), [paddle.static.InputSpec([None, 3, size, size], "float32")])
-    exported = paddle.jit.load(str(tmp_path / "model"))(images(size))
-    assert np.abs(probabilities(exported.numpy()) - probabilities(expected)).max() < 1e-4
+    if name == "nasnet_mobile" and paddle.__version__.startswith("2.6"):
+        with pytest.raises(ArithmeticError, match="Paddle Inference .* cannot run this network: .*node to be removed"):
+            export.export(model, size, tmp_path)
+        return
+    engine = export.export(model, size, tmp_path)
+    for count in (4, 1, 3):
+        answer = metrics.probabilities(engine(images(size, 4).numpy()[:count]))
+        assert np.abs(answer - metrics.probabilities(expected[:count])).max() < 1e-4
     for parameter in model.parameters():
         parameter.set_value(paddle.zeros_like(parameter))
     assert not np.array_equal(model(images(size)).numpy(), expected)
     checkpoint.load_weights(model, checkpoint.read_weights(tmp_path / "model.pdparams"), "the saved file")
     assert np.array_equal(model(images(size)).numpy(), expected)
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 @ONE_OF_EACH

@@ -28,7 +28,9 @@ class ZeroPadding(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = x[:, :, ::self.stride, ::self.stride]
-        return F.pad(x, [0, 0, 0, self.more, 0, 0, 0, 0])     # before and after, of each of the 4 dimensions
+        zeros = paddle.zeros_like(x)               # not F.pad: Paddle Inference 3.3 with oneDNN writes past its memory there
+        whole, rest = divmod(self.more, x.shape[1])
+        return paddle.concat([x, *[zeros] * whole, *([zeros[:, :rest]] if rest else [])], axis=1)
 
 
 def shortcut(ch_in: int, ch_out: int, stride: int, kind: str) -> nn.Layer:
