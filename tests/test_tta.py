@@ -9,7 +9,7 @@ from fakes import rgb
 import infer
 import train
 from paddle_cls import config, metrics
-from paddle_cls.data.transforms import CIFAR10, HALF, TTA, eval_transform, eval_views, resize
+from paddle_cls.data.transforms import CIFAR10, HALF, TTA, eval_views, resize
 from paddle_cls.errors import UserError
 from paddle_cls.predictor import Predictor
 

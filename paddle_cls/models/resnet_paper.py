@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
