@@ -14,19 +14,18 @@ def per_class(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) ->
     "answers" (samples called so), "precision", "recall", "f1", and "ap", the average precision of ranking all samples by
     their probability of the class. None is "not defined": all four without a sample, precision without an answer.
     """
-    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
     numbers, guesses = np.arange(len(classes)), metrics.predictions(logits)
     precision, recall, f1, samples = precision_recall_fscore_support(labels, guesses, labels=numbers, zero_division=0)
     answers = np.bincount(guesses, minlength=len(classes))
-    single = logits.shape[1] == 1                  # its probabilities may be equal where the logits are not
-    scores = np.concatenate([-logits, logits], axis=1) if single else metrics.probabilities(logits)
+    ranked = metrics.average_precisions(logits, labels)
     rows = []
     for i, name in enumerate(classes):
         some = samples[i] > 0
         rows.append({"class": name, "samples": int(samples[i]), "answers": int(answers[i]),
                      "precision": float(precision[i]) if some and answers[i] else None,
                      "recall": float(recall[i]) if some else None, "f1": float(f1[i]) if some else None,
-                     "ap": float(average_precision_score(labels == i, scores[:, i])) if some else None})
+                     "ap": float(ranked[i]) if some else None})
     return rows
 
 

@@ -70,12 +70,13 @@ def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "", *,
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return scikit-learn's average precision of each class, of ranking all samples by their probability of it: float64 (C,).
 
-    logits: float (N, C), C > 1; labels: int (N,). A class without a sample has nan.
+    logits: float (N, C), or (N, 1) of a sigmoid and two classes; labels: int (N,). A class without a sample has nan.
     """
     from sklearn.metrics import average_precision_score
-    shares = probabilities(logits)
-    return np.array([average_precision_score(labels == label, shares[:, label]) if (labels == label).any() else np.nan
-                     for label in range(logits.shape[1])])
+    single = logits.shape[1] == 1                  # its probabilities may be equal where the logits are not
+    scores = np.concatenate([-logits, logits], axis=1) if single else probabilities(logits)
+    return np.array([average_precision_score(labels == label, scores[:, label]) if (labels == label).any() else np.nan
+                     for label in range(scores.shape[1])])
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
