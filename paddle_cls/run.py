@@ -46,13 +46,13 @@ class Run:
 
         Raises UserError where nothing can be written, ArithmeticError for weights that are not finite.
         """
-        self.world.average_statistics(self.model)
+        self._average_statistics()
         self.saved = time.monotonic()
         if self.world.rank:
             return
-        state = {**self.loaded, **self.optimizer.state_dict()}
-        if state.keys() == self.optimizer.state_dict().keys():
-            self.loaded = {}
+        own = self.optimizer.state_dict()
+        self.loaded = {key: value for key, value in self.loaded.items() if key not in own}
+        state = {**self.loaded, **own}
         if self.scaler:
             state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:
@@ -81,8 +81,8 @@ class Run:
         self.loaded, extra = checkpoint.load_optimizer(path, self.optimizer, self.model, info)
         weights = [value for key, value in extra.items() if key.startswith(_RAW)]
         scaler = {key.removeprefix(_SCALER): value for key, value in extra.items() if key.startswith(_SCALER)}
-        if bool(weights) != bool(self.ema) or bool(scaler) != bool(self.scaler):
-            raise UserError(f"{path}.pdopt: saved with another --ema-decay or --amp than now")
+        if len(weights) != (len(self.ema.weights) if self.ema else 0) or bool(scaler) != bool(self.scaler):
+            raise UserError(f"{path}.pdopt: saved with another --ema-decay or --amp than now, or by an earlier version")
         if self.ema:
             self.ema = EMA(self.model, self.ema.decay)
             for weight, value in zip(self.ema.weights, weights, strict=True):
@@ -97,9 +97,16 @@ class Run:
 
     def predict(self, batches: Iterable[Batch], tensor: Callable = paddle.to_tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold."""
-        self.world.average_statistics(self.model)
+        self._average_statistics()
         with self.averaged():
             return predict(self.model, batches, world=self.world, tensor=tensor)
+
+    def _average_statistics(self) -> None:
+        """Make BN's running statistics the same in all processes, those of the averaged weights too."""
+        self.world.average_statistics(self.model)
+        if self.ema:
+            with self.averaged():
+                self.world.average_statistics(self.model)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

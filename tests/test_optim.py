@@ -105,6 +105,20 @@ def test_unknown_schedule():
         build_schedule("cosin", 1.0, total=1)
 
 
+def test_ema_averages_the_running_statistics_which_fit_the_weights():
+    model = paddle.nn.BatchNorm1D(2)
+    ema = EMA(model, 0.5)
+    for step in range(20):                         # by then the decay is 0.5
+        ema.update(step)
+    model._mean.set_value(np.array([4.0, 8.0], np.float32))
+    model._variance.set_value(np.array([3.0, 5.0], np.float32))
+    ema.update(20)
+    ema.swap()
+    assert model._mean.tolist() == [2.0, 4.0] and model._variance.tolist() == [2.0, 3.0]
+    ema.swap()
+    assert model._mean.tolist() == [4.0, 8.0] and model._variance.tolist() == [3.0, 5.0]
+
+
 def test_ema_averages_and_swaps_back():
     model = Tiny()
     ema = EMA(model, 0.5)
