@@ -125,11 +125,11 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
 def head(model: "nn.Layer", name: str, num_classes: int, **kwargs) -> list[str]:
     """Return the names of the weights of `model`, which `build_model` made of the same arguments, that depend on num_classes.
 
-    They are found by building the model once more for another number of classes: that holds for every network, whatever
-    its last layers are called.
+    They are found by building the model once more, without weights, for another number of classes: that holds for every
+    network, whatever its last layers are called.
     """
     import paddle
-    with paddle.utils.unique_name.guard():         # the names of weights that are made later stay as they would be
+    with paddle.utils.unique_name.guard(), paddle.LazyGuard():         # weights made later have the names that they would have
         other = build_model(name, num_classes + 1, **kwargs).state_dict()
     return [weight for weight, value in model.state_dict().items() if value.shape != other[weight].shape]
 
