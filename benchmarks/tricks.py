@@ -6,7 +6,6 @@ to every run, such as --seed 1, --epochs 12 or --max-steps 2. Started again afte
 Another seed alone moves such an accuracy by some tenths of a point: believe a smaller difference only after several seeds.
 """
 
-import json
 import shlex
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from paddle_cls.errors import UserError, reported
+from paddle_cls.grid import finished
 
 from .runs import last_epoch
 
@@ -49,18 +49,18 @@ def table(output: Path) -> str:
     return "\n".join(lines)
 
 
-def finished(run: Path) -> bool:
-    """Return whether a run has done all its epochs."""
-    if not (run / "last.json").exists():
+def done(run: Path) -> bool:
+    """Return whether a run's training is over."""
+    if not (run / "config.yaml").exists():
         return False
-    epochs = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["epochs"]
-    return json.loads((run / "last.json").read_text(encoding="utf-8"))["epoch"] >= epochs
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    return finished(run, config["epochs"], config["max_steps"])
 
 
 def run(output: Path, more: list[str]) -> int:
     """Train every run that is not done yet, print the table; return the exit status."""
     for trick, flags in TRICKS.items():
-        if finished(folder(output, trick)):
+        if done(folder(output, trick)):
             continue
         command = [sys.executable, str(TRAIN), *shlex.split(f"{BASE} {flags}"), *more,
                    "--output-dir", str(folder(output, trick)), "--resume"]

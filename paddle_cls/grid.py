@@ -119,11 +119,11 @@ def rows(folder: Path) -> list[dict]:
     return [row for row in read_rows(folder / "metrics.jsonl") if "val/acc1" in row]
 
 
-def finished(config: Config) -> bool:
-    """Return whether the run in its folder has done all its epochs or steps, and evaluated them."""
+def finished(folder: Path, epochs: int, max_steps: int | None) -> bool:
+    """Return whether the run in `folder` has done all its epochs or steps, and evaluated them."""
     try:
-        info = json.loads((config.output_dir / "last.json").read_text(encoding="utf-8"))
-        whole = info["epoch"] >= config.epochs or info["step"] >= (config.max_steps or sys.maxsize)
+        info = json.loads((folder / "last.json").read_text(encoding="utf-8"))
+        whole = info["epoch"] >= epochs or info["step"] >= (max_steps or sys.maxsize)
         return whole and info["figures"]["step"] == info["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> int:
     states: dict[str, str] = {}
     for number, run in enumerate(runs, 1):
         title, folder = f"[{number}/{len(runs)}] {run.name}", run.config.output_dir
-        if finished(run.config):
+        if finished(run.config.output_dir, run.config.epochs, run.config.max_steps):
             print(f"{title}: finished before, skipped ({folder})", flush=True)
             states[run.name] = "done"
             continue
@@ -206,12 +206,11 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[Trial, Mapping]]) -> None:
-    from PIL import Image
     from visualdl import LogWriter
 
     from . import plots
     figure = plots.grid_figure(found, [(run.values, row["val/acc1"]) for run, row in runs], "accuracy after the last epoch")
-    Image.fromarray(plots.pixels(figure)).save(root / "grid.png")
+    (root / "grid.png").write_bytes(plots.png(plots.pixels(figure)))
     for run, _ in runs:
         with LogWriter(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
             chosen = {name: getattr(run.config, name) for name in found}

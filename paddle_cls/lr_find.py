@@ -5,7 +5,6 @@ diverges; writes lr_find.png and lr_find.csv into --output-dir (default: output/
 rate. Of train.py's settings lr, schedule, epochs, max_steps, ema_decay and nproc play no part. The weights are thrown away.
 """
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -155,16 +154,13 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
 
 def write(folder: Path, rates: np.ndarray, found: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> None:
     """Write lr_find.csv (lr, loss, smoothed) and lr_find.png with some rates marked. Raises UserError where it cannot."""
-    from PIL import Image
-
     from . import plots
-    picture = io.BytesIO()
-    Image.fromarray(plots.pixels(plots.rates_figure(rates, found, smoothed, marks))).save(picture, "PNG")
+    picture = plots.png(plots.pixels(plots.rates_figure(rates, found, smoothed, marks)))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "lr_find.csv", "lr,loss,smoothed\n" + "".join(
             f"{rate:.6g},{loss:.6g},{mean:.6g}\n" for rate, loss, mean in zip(rates, found, smoothed, strict=True)))
-        (folder / "lr_find.png").write_bytes(picture.getvalue())
+        (folder / "lr_find.png").write_bytes(picture)
 
 
 if __name__ == "__main__":

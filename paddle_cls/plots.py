@@ -1,5 +1,6 @@
 """Figures for VisualDL and the run folder: matplotlib figures from plain arrays."""
 
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -211,3 +212,11 @@ def pixels(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Return a picture uint8 (H, W, 3) as PNG."""
+    from PIL import Image
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    return out.getvalue()

@@ -121,7 +121,7 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
                "mistakes": evaluation.mistakes(counts, classes), "calibration": calibration, "pictures": shown,
                "grad_cam": source}
     return figures, {f"{name}.png": chart_png(chart) for name, chart in charts.items()} | {
-        name: picture_png(array) for name, array in arrays.items()}
+        name: plots.png(array) for name, array in arrays.items()}
 
 
 def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
@@ -166,14 +166,6 @@ def chart_png(chart: "Figure") -> bytes:
     with warnings.catch_warnings():                # of letters that no font has: the page's tables show the names
         warnings.filterwarnings("ignore", "Glyph .* missing")
         chart.savefig(out, format="png", dpi=130)
-    return out.getvalue()
-
-
-def picture_png(picture: np.ndarray) -> bytes:
-    """Return a picture uint8 (H, W, 3) as PNG."""
-    from PIL import Image
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG")
     return out.getvalue()
 
 

@@ -27,7 +27,8 @@ def test_the_runs_and_the_table(tmp_path, monkeypatch, capsys):
     """Two tricks; of the first there is a finished run, which is not trained again."""
     monkeypatch.setattr(tricks, "TRICKS", {"base": "", "some trick": "--mixup 0.2"})
     write_run(tmp_path / "base", 4, [0.5, 0.8])
-    for name, content, seconds in (("config.yaml", "seed: 4\nepochs: 2\n", 1000), ("last.json", '{"epoch": 2}', 1180)):
+    for name, content, seconds in (("config.yaml", "seed: 4\nepochs: 2\nmax_steps: null\n", 1000),
+                                   ("last.json", '{"epoch": 2, "step": 8, "figures": {"step": 8}}', 1180)):
         (tmp_path / "base" / name).write_text(content)
         os.utime(tmp_path / "base" / name, (seconds, seconds))
     commands = []
