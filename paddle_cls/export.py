@@ -1,4 +1,4 @@
-"""Networks as Paddle Inference runs them on a CPU: exported once, compared with the original, kept in the cache folder."""
+"""Networks for inference on a CPU, by our own runner or Paddle Inference: exported once, compared, kept in the cache folder."""
 
 import contextlib
 import copy
@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,18 +17,21 @@ import numpy as np
 import paddle
 from paddle import inference, nn
 
-from . import metrics, models, ops, runtime
+from . import metrics, models, ops, plan, runtime, trace
 from .data.download import cache_dir
 from .files import hash_of, write_text, writing
+from .ops.build import Unavailable
+from .ops.runner import Runner
 
 KEPT = 8                                           # exports in the cache folder; the one unused for longest goes first
 TOLERANCE = 1e-4                                   # largest difference of a probability from the original's
 PROGRAMS = ("inference.json", "inference.pdmodel")           # of Paddle 3 and 2
-WEIGHTS, SUMS = "inference.pdiparams", "sha256.json"
+WEIGHTS, PLAN, SUMS = "inference.pdiparams", "plan.npz", "sha256.json"
+Computation = Callable[[np.ndarray], np.ndarray]             # float32 (N, 3, H, W) -> logits float32 (N, C)
 
 
 class Engine:
-    """An exported network, computed by oneDNN on all cores: float32 (N, 3, H, W) -> logits float32 (N, C)."""
+    """An exported network as Paddle Inference computes it, by oneDNN on all cores: a Computation."""
 
     def __init__(self, folder: Path):
         """folder: what `export` wrote; it is not needed any more afterwards."""
@@ -51,11 +54,12 @@ class Engine:
             return self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
 
 
-def export(model: nn.Layer, image_size: int, folder: Path) -> Engine:
-    """Write `model` into `folder` as inference.json (Paddle 2: .pdmodel) and inference.pdiparams; return its engine.
+def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
+    """Write `model` into `folder` as inference.json (Paddle 2: .pdmodel), inference.pdiparams, plan.npz; return the fastest.
 
     The input is float32 (N, 3, image_size, image_size) with any N, the output logits. Where batch norm follows a
     convolution in a Sequential it is folded into its weights: Paddle would do so at every start, in up to a second.
+    plan.npz is for our own runner, which has a step for most of the networks' operations; without one there is no such file.
     Raises ArithmeticError if a probability differs from the model's by over TOLERANCE, or Paddle Inference fails (2.6 does for
     NASNet), OSError where nothing can be written.
     """
@@ -64,7 +68,11 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Engine:
     ops.restore(plain)
     _fold_norms(plain)
     spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", "images")
-    paddle.jit.save(plain, str(folder / "inference"), input_spec=[spec])
+    plain = paddle.jit.to_static(plain, input_spec=[spec], full_graph=True)
+    paddle.jit.save(plain, str(folder / "inference"))
+    with contextlib.suppress(plan.Unsupported):
+        weights = {value.name: value.numpy() for value in (*plain.parameters(), *plain.buffers())}
+        plan.make(trace.trace(plain), weights, image_size).save(folder / PLAN)
     try:
         engine = Engine(folder)
     except (RuntimeError, ValueError) as error:
@@ -76,10 +84,24 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Engine:
     images = np.random.default_rng(0).standard_normal((2, 3, image_size, image_size), np.float32)
     with runtime.evaluating(model):
         expected = metrics.probabilities(model(paddle.to_tensor(images)).numpy())
-    difference = np.abs(metrics.probabilities(engine(images)) - expected).max()
-    if not difference <= TOLERANCE:
-        raise ArithmeticError(f"the exported network's probabilities differ from the original's by {difference:.2g}")
-    return engine
+    runner = _runner(folder)
+    for computation in filter(None, (engine, runner)):
+        difference = np.abs(metrics.probabilities(computation(images)) - expected).max()
+        if not difference <= TOLERANCE:
+            raise ArithmeticError(f"the exported network's probabilities differ from the original's by {difference:.2g}")
+    return runner or engine
+
+
+def _runner(folder: Path) -> Runner | None:
+    """Return our own runner of an export; None where the network has no plan, or, which stderr tells, nothing to run it."""
+    if not (folder / PLAN).exists():
+        return None
+    steps = plan.Plan.load(folder / PLAN)
+    try:
+        return Runner(steps.code, steps.weights, steps.classes, runtime.cores())
+    except Unavailable as error:
+        print(f"oneDNN operators are not available: {error}; Paddle Inference computes, slower", file=sys.stderr)
+        return None
 
 
 def _fold_norms(model: nn.Layer) -> None:
@@ -99,13 +121,14 @@ def place(weights: str, about: Mapping, image_size: int) -> Path:
 
     weights: SHA-256 of their file. about: JSON-able, what the network is built from.
     """
-    code = [file.read_text(encoding="utf-8") for file in (Path(__file__), *sorted(Path(models.__file__).parent.glob("*.py")))]
+    own = [Path(module.__file__) for module in (sys.modules[__name__], plan, trace)]
+    code = [file.read_text(encoding="utf-8") for file in (*own, *sorted(Path(models.__file__).parent.glob("*.py")))]
     text = json.dumps([paddle.__version__, weights, about, image_size, code])
     return cache_dir() / "exports" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def find(folder: Path) -> Engine | None:
-    """Return the engine of the export in `folder`; None where there is none, or it is not as it was written."""
+def find(folder: Path) -> Computation | None:
+    """Return the fastest computation of the export in `folder`; None where there is none, or it is not as it was written."""
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
         if any(hash_of(folder / name) != sums[name] for name in sums):
@@ -114,11 +137,11 @@ def find(folder: Path) -> Engine | None:
         return None
     with contextlib.suppress(OSError):             # a cache that can only be read
         os.utime(folder)
-    return Engine(folder)
+    return _runner(folder) or Engine(folder)
 
 
-def make(folder: Path, model: nn.Layer, image_size: int) -> Engine:
-    """Export `model` to `folder`, in the place of what may be there, as a whole or not at all; return its engine.
+def make(folder: Path, model: nn.Layer, image_size: int) -> Computation:
+    """Export `model` to `folder`, in the place of what may be there, as a whole or not at all; return the fastest computation.
 
     Where the folder cannot be written, stderr says so and the export lives in a temporary one until it is loaded. Raises
     UserError where that is impossible too, ArithmeticError as `export` does.

@@ -16,6 +16,7 @@ from paddle_cls import checkpoint, export, metrics, models, ops, runtime
 from paddle_cls.data.transforms import eval_transform
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
+from paddle_cls.ops.runner import Runner
 from paddle_cls.predictor import Predictor
 
 PICTURES = [rgb(i) for i in range(3)]
@@ -48,12 +49,14 @@ def probabilities(function, images: np.ndarray) -> np.ndarray:
 def test_the_tutorials_networks_answer_as_dygraph_does_in_batches_of_any_size(name, tmp_path):
     model = trained(name)
     before = [float(value.sum()) for value in model.state_dict().values()]
-    engine = export.export(model, 32, tmp_path)
+    fastest = export.export(model, 32, tmp_path)
+    assert isinstance(fastest, Runner if ops.available()[0] else export.Engine)
     images = np.random.default_rng(0).standard_normal((128, 3, 32, 32), np.float32)
     expected = probabilities(model, images)
     assert expected.max() < 0.9999 and np.ptp(expected, axis=0).max() > 1e-2           # or equality would say nothing
-    for count in (3, 1, 128, 1):
-        np.testing.assert_allclose(probabilities(engine, images[:count]), expected[:count], rtol=0, atol=1e-4)
+    for computation in (fastest, export.Engine(tmp_path)):
+        for count in (3, 1, 128, 1):
+            np.testing.assert_allclose(probabilities(computation, images[:count]), expected[:count], rtol=0, atol=1e-4)
     assert not model.training and [float(value.sum()) for value in model.state_dict().values()] == before
 
 
@@ -93,9 +96,10 @@ def test_an_accelerated_model_can_be_exported_and_stays_accelerated(tmp_path):
     assert [type(layer) for layer in model.sublayers()] == kinds
 
 
-def test_an_engine_needs_no_file_and_serves_several_threads(made, tmp_path):
+@pytest.mark.parametrize("way", ["find", "Engine"])
+def test_an_engine_needs_no_file_and_serves_several_threads(way, made, tmp_path):
     shutil.copytree(made, tmp_path / "export")
-    engine = export.find(tmp_path / "export")
+    engine = getattr(export, way)(tmp_path / "export")
     shutil.rmtree(tmp_path / "export")
     parts = [np.random.default_rng(i).standard_normal((i, 3, 32, 32), np.float32) for i in range(1, 9)]
     expected, found = [engine(part) for part in parts], {}
@@ -153,6 +157,7 @@ def test_the_second_predictor_takes_the_export_and_builds_no_network(cache, run_
 @pytest.mark.parametrize("damage", [
     lambda folder: (folder / export.WEIGHTS).write_bytes((folder / export.WEIGHTS).read_bytes()[:-1]),
     lambda folder: (folder / export.WEIGHTS).write_bytes(b"\0" * (folder / export.WEIGHTS).stat().st_size),
+    lambda folder: (folder / export.PLAN).write_bytes(b"PK"), lambda folder: (folder / export.PLAN).unlink(),
     lambda folder: (folder / export.WEIGHTS).unlink(), lambda folder: (folder / export.SUMS).unlink(),
     lambda folder: (folder / export.SUMS).write_text('{"inference'), lambda folder: (folder / export.SUMS).write_bytes(b"\xff"),
     lambda folder: (shutil.rmtree(folder), folder.write_text("a file")), shutil.rmtree])

@@ -84,22 +84,26 @@ BELOW = {
     "engine": "data.reader optim runtime",
     "log": "engine files metrics plots",
     "run": "checkpoint data.reader engine errors optim runtime",
-    "export": "data.download files metrics models ops runtime",
+    "export": "data.download files metrics models ops ops.build ops.runner plan runtime trace",
+    "plan": "trace",
+    "trace": "",
     "predictor": "checkpoint export metrics runtime data.transforms errors models",
     "ops": "ops.build ops.layers",
     "ops.build": "",
+    "ops.runner": "ops.build",
     "ops.layers": "models.resnet",
 }
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "freezing": "paddle", "settings": "yaml",
     "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
-    "assemble": "numpy tqdm", "report": "numpy PIL matplotlib",
-    "lr_find": "numpy tqdm PIL", "grid": "PIL visualdl",
-    "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy matplotlib sklearn",
+    "assemble": "numpy tqdm", "report": "numpy matplotlib",
+    "lr_find": "numpy tqdm", "grid": "visualdl",
+    "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy PIL matplotlib sklearn",
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
+    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle",
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 OWN_HEADERS = ("lanes.h", "onednn.h")
-SOURCES = ("conv.cc", "norm.cc", "pool.cc", "dropout.cc")
+SOURCES = ("conv.cc", "norm.cc", "pool.cc", "dropout.cc", "runner.cc")
 ONEDNN = "onednn-devel==2025.0.1"  # oneDNN 3.6 headers; they fit the 3.2 of Paddle 2.6 and the 3.6 of Paddle 3.3
 _loaded: list[Path] = []
 
@@ -133,10 +133,13 @@ def _register(library: Path) -> None:
     _loaded.append(library)
 
 
-def load() -> None:
-    """Make the operators known to Paddle in this process, compiling them where needed. Raises Unavailable."""
+def load() -> Path:
+    """Make the operators known to Paddle in this process, compiling them where needed; return their library's file.
+
+    Raises Unavailable.
+    """
     if _loaded:
-        return
+        return _loaded[0]
     check_platform()
     compiler, headers, folder = find_compiler(), find_headers(), cache_folder()
     target = folder / f"ops-{_key(compiler)}.so"
@@ -148,3 +151,4 @@ def load() -> None:
         _register(target)
     except OSError as error:
         raise Unavailable(f"{folder} cannot be used: {error}") from error
+    return target
