@@ -121,18 +121,29 @@ def test_of_many_files_all_must_be_there_and_some_are_read(tmp_path, monkeypatch
     write(tmp_path, {name: jpeg(1) for name in names})
     opened = []
     monkeypatch.setattr(module, "measure", lambda path: opened.append(path) or measure(path))
-    problems, sizes = survey(Pictures(tmp_path, names))
+
+    def listed(names: list[str]) -> Pictures:
+        return Pictures(tmp_path, names, table="t.csv", lines=range(2, 23))
+
+    problems, sizes = survey(listed(names))
     assert problems == [] and len(set(opened)) == 5 and sizes.tolist() == [[12, 12]] * 5
     before = sorted(opened)
     opened.clear()
     gone = next(f"{tmp_path}/{name}" for name in names if f"{tmp_path}/{name}" not in before)
     os.unlink(gone)
     write(tmp_path, {os.path.basename(before[0]): b""})
-    problems, _ = survey(Pictures(tmp_path, names))
+    problems, _ = survey(listed(names))
     assert sorted(opened) == before, "the same files each time"
-    assert set(problems) == {f"{before[0]}: the file is empty", f"{gone}: cannot be read: No such file or directory"}
-    problems, _ = survey(Pictures(tmp_path, [f"none/{name}" for name in names]))
-    assert problems[20] == f"{tmp_path}/none/20.jpg: cannot be read: No such file or directory" and len(problems) == 21
+    lines = {f"{tmp_path}/{name}": f"t.csv:{line}" for line, name in enumerate(names, 2)}
+    assert set(problems) == {f"{lines[before[0]]}: {before[0]}: the file is empty",
+                             f"{lines[gone]}: {gone}: cannot be read: No such file or directory"}
+    problems, _ = survey(listed([f"none/{name}" for name in names]))
+    assert problems[20] == f"t.csv:22: {tmp_path}/none/20.jpg: cannot be read: No such file or directory" and len(problems) == 21
+    found_there, _ = survey(Pictures(tmp_path, names))         # as a listing of the folder would give them
+    assert found_there == [f"{before[0]}: the file is empty"]
+    monkeypatch.undo()
+    some = listed(names)[[20, 3, 7]]
+    assert some.names() == ["20.jpg", "3.jpg", "7.jpg"] == [some.name(place) for place in range(3)]
 
 
 @pytest.mark.parametrize("sides, expected", [

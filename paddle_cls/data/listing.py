@@ -58,5 +58,6 @@ def table_of(data: Data) -> str | None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["path", "label", "split"])
     for name, split in (("train", data.train), ("val", data.val)):
-        writer.writerows([split.images.name(place), data.classes[label], name] for place, label in enumerate(split.labels))
+        files = zip(split.images.names(), split.labels, strict=True)
+        writer.writerows([file, data.classes[label], name] for file, label in files)
     return out.getvalue()

@@ -13,7 +13,7 @@ from .threads import for_each
 from .transforms import EXTENSIONS, decode, measure
 
 MOST = 50_000                                      # files of which every header is read before a training
-SAMPLE = 20_000                                    # files of which it is where there are more
+SAMPLE = 10_000                                    # files of which it is where there are more
 SIZES = (32, 64, 96, 128, 160, 192, 224)           # pixels a side that a network is given unless the user says otherwise
 _NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}          # left by file managers
 
@@ -58,6 +58,12 @@ class Pictures(Sequence):
         """Return the path relative to the folder, as it was given."""
         return self._names[self._starts[place]:self._ends[place]].decode(errors="surrogateescape")
 
+    def names(self) -> list[str]:
+        """Return all names at once, far faster than one after the other."""
+        every = self._names.decode(errors="surrogateescape").split("\0")
+        ends = np.flatnonzero(np.frombuffer(self._names, np.uint8) == 0)
+        return [every[place] for place in np.searchsorted(ends, self._ends)]
+
     def path(self, place: int) -> str:
         """Return the path of a file."""
         return os.path.join(self.root, self.name(place))
@@ -93,9 +99,12 @@ def entries(folder: Path) -> list[os.DirEntry]:
                       key=lambda entry: entry.name)
 
 
-def strange_names(folder: Path, names: Iterable[str]) -> list[str]:
+def strange_names(folder: Path, names: Sequence[str]) -> list[str]:
     """Return which of these names in a folder are no text, or differ from another in the case of letters only."""
     problems = []
+    whole = "/".join(names)
+    if whole.isprintable() and len(set(whole.lower().split("/"))) == len(names):         # nearly always
+        return problems
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable():                 # bytes that are no UTF-8, line ends
@@ -109,14 +118,14 @@ def strange_names(folder: Path, names: Iterable[str]) -> list[str]:
 def survey(pictures: Pictures) -> tuple[list[str], np.ndarray]:
     """Return (what is wrong with the files; (width, height) of those whose headers were read, int64 (n, 2)).
 
-    Every header is read of up to MOST files (see `transforms.measure`). Of more, all must be in their folders, and
-    SAMPLE of them, drawn at random, are read.
+    Every header is read of up to MOST files (see `transforms.measure`). Of more, all that a table names must be in their
+    folders (the others were found there), and SAMPLE of them, drawn at random, are read.
     """
     count = len(pictures)
     problems: dict[int, str] = {}
     looked = np.arange(count)
     if count > MOST:
-        problems = _absent(pictures)
+        problems = _absent(pictures) if pictures.table else {}
         looked = np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))
     sizes = np.zeros((len(looked), 2), np.int64)
 
@@ -137,8 +146,8 @@ def _absent(pictures: Pictures) -> dict[int, str]:
     """Return {place: problem} of the files that are not in their folders, each of which is listed once."""
     found: dict[str, set[str]] = {}
     problems = {}
-    for place in range(len(pictures)):
-        folder, _, name = pictures.name(place).rpartition("/")
+    for place, path in enumerate(pictures.names()):
+        folder, _, name = path.rpartition("/")
         if folder not in found:
             try:
                 found[folder] = set(os.listdir(os.path.join(pictures.root, folder)))

@@ -101,16 +101,18 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
     if len(whole) == len(set(lines["label"])):     # 1.0 is Excel's and pandas' way to write a whole number
         lines = lines.assign(label=lines["label"].map(whole))
     for name in lines:
-        empty = lines[name] == ""
-        problems += [f"{table}:{line}: no {name}" for line in lines.index[empty]]
-        lines = lines[~empty]
+        if "" in lines[name].tolist():
+            empty = lines[name] == ""
+            problems += [f"{table}:{line}: no {name}" for line in lines.index[empty]]
+            lines = lines[~empty]
     if "split" in lines:
         parts = lines["split"].str.lower()
         problems += [f"{table}:{line}: {unknown('split', text, PARTS)}" for line, text in parts[~parts.isin(PARTS)].items()]
         lines = lines.assign(split=parts.map(PARTS))
-    paths = [posixpath.normpath(path.replace("\\", "/")) if "\\" in path or "./" in path or "//" in path else path
-             for path in lines["path"].tolist()]
-    lines = lines.assign(path=texts(paths, lines.index))
+    every = "\0".join(lines["path"].tolist())
+    if any(sign in every for sign in ("\\", "./", "//")):
+        paths = [posixpath.normpath(path.replace("\\", "/")) for path in lines["path"]]
+        lines = lines.assign(path=texts(paths, lines.index))
     lines.attrs["table"] = table
     return lines, classes
 
