@@ -40,7 +40,7 @@ class PreActBlock(nn.Layer):
         return self.branch(active) + (x if self.project is None else self.project(active))
 
 
-@about("He et al. 2016, arXiv 1603.05027", published="25.5", source="timm", smallest=1)
+@about("He et al. 2016, arXiv 1603.05027", published="25.55", source="timm", smallest=1)
 def preact_resnet(num_classes: int = 1000, depth: int = 50) -> ResNet:
     """Return the ImageNet form of ResNet v2, He et al. 2016 (arXiv 1603.05027), of 50, 101, 152 or 200 layers.
 

@@ -10,6 +10,7 @@ from .about import about
 from .resnet import shortcut
 from .resnet_paper import BLOCKS, Residual, ResNet, blocks_of, bottleneck_branch, imagenet_stem
 
+BIASES = "the paper's gates have no biases"        # those of the released models, and of timm's, have
 DEPTHS = {depth: BLOCKS[depth] for depth in (50, 101, 152)}
 
 
@@ -33,7 +34,7 @@ def se_bottleneck(ch_in: int, ch_out: int, stride: int, reduction: int, groups: 
     return Residual(branch, shortcut(ch_in, ch_out, stride), zero_init_last)
 
 
-@about("Hu et al. 2017, arXiv 1709.01507", published="28.1", smallest=1)
+@about("Hu et al. 2017, arXiv 1709.01507", published="28.09", source="timm", smallest=1, differs=BIASES)
 def se_resnet(num_classes: int = 1000, depth: int = 50, reduction: int = 16, groups: int = 1, width: int = 64,
               zero_init_last: bool = False) -> ResNet:
     """Return SE-ResNet of 50, 101 or 152 layers, Hu et al. 2017 (arXiv 1709.01507, table 1).
@@ -53,5 +54,5 @@ def se_resnet(num_classes: int = 1000, depth: int = 50, reduction: int = 16, gro
     return ResNet(imagenet_stem(), block, (64, 256, 512, 1024, 2048), counts, num_classes)
 
 
-se_resnext = about("Hu et al. 2017, arXiv 1709.01507", published="27.6", source="timm", smallest=1,
-                   differs="the paper's gates have no biases")(functools.partial(se_resnet, groups=32, width=4))      # 32 x 4d
+se_resnext = about("Hu et al. 2017, arXiv 1709.01507", published="27.56", source="timm", smallest=1,
+                   differs=BIASES)(functools.partial(se_resnet, groups=32, width=4))      # 32 x 4d

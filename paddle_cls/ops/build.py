@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-OWN_HEADERS = ("lanes.h", "onednn.h")
+OWN_HEADERS = ("lanes.h", "network.h", "onednn.h", "plan.h")
 SOURCES = ("conv.cc", "norm.cc", "pool.cc", "dropout.cc", "runner.cc")
 ONEDNN = "onednn-devel==2025.0.1"  # oneDNN 3.6 headers; they fit the 3.2 of Paddle 2.6 and the 3.6 of Paddle 3.3
 _loaded: list[Path] = []
