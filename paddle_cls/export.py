@@ -84,7 +84,7 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
     images = np.random.default_rng(0).standard_normal((2, 3, image_size, image_size), np.float32)
     with runtime.evaluating(model):
         expected = metrics.probabilities(model(paddle.to_tensor(images)).numpy())
-    runner = _runner(folder)
+    runner = _runner(folder, tell=True)
     for computation in filter(None, (engine, runner)):
         difference = np.abs(metrics.probabilities(computation(images)) - expected).max()
         if not difference <= TOLERANCE:
@@ -92,15 +92,16 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
     return runner or engine
 
 
-def _runner(folder: Path) -> Runner | None:
-    """Return our own runner of an export; None where the network has no plan, or, which stderr tells, nothing to run it."""
+def _runner(folder: Path, *, tell: bool = False) -> Runner | None:
+    """Return our own runner of an export; None where the network has no plan, or nothing runs it: tell says so on stderr."""
     if not (folder / PLAN).exists():
         return None
     steps = plan.Plan.load(folder / PLAN)
     try:
         return Runner(steps.code, steps.weights, steps.classes, runtime.cores())
     except Unavailable as error:
-        print(f"oneDNN operators are not available: {error}; Paddle Inference computes, slower", file=sys.stderr)
+        if tell:                                   # once, not at each start
+            print(f"oneDNN operators are not available: {error}; Paddle Inference computes, slower", file=sys.stderr)
         return None
 
 
