@@ -70,7 +70,8 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
     spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", "images")
     plain = paddle.jit.to_static(plain, input_spec=[spec], full_graph=True)
     paddle.jit.save(plain, str(folder / "inference"))
-    with contextlib.suppress(plan.Unsupported):
+    # an operation without a step, or a Paddle to come that traces otherwise
+    with contextlib.suppress(plan.Unsupported, AttributeError, KeyError, TypeError, ValueError):
         weights = {value.name: value.numpy() for value in (*plain.parameters(), *plain.buffers())}
         plan.make(trace.trace(plain), weights, image_size).save(folder / PLAN)
     try:

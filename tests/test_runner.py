@@ -205,6 +205,20 @@ def test_only_the_latest_numbers_of_images_stay_in_memory():
     assert [shape[0] for shape in runner._networks] == [3, 1] and len(deleted) == 1 and KEPT == 2
 
 
+def test_what_another_paddle_may_trace_is_left_to_paddle_inference(tmp_path, monkeypatch):
+    real = trace.trace
+
+    def without_groups(network: nn.Layer) -> trace.Trace:
+        traced = real(network)
+        for operation in traced.operations:
+            operation.attributes.pop("groups", None)
+        return traced
+
+    monkeypatch.setattr(trace, "trace", without_groups)
+    assert isinstance(export.export(CASES["around two"][0], SIZE, tmp_path), export.Engine)
+    assert not (tmp_path / export.PLAN).exists()
+
+
 def test_without_a_compiler_paddle_inference_computes_and_stderr_says_so(tmp_path, monkeypatch, capfd):
     def no_compiler():
         raise Unavailable("no C++ compiler (g++) found; install one, for instance: apt install g++")
