@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 GRACE = 60.0                                       # seconds from the first signal until those left are killed
+ABORTED = 5.0                                      # seconds for the cause of an abort to show
 
 
 def run(command: Sequence[str], count: int, *, remedy: str) -> int:
@@ -45,7 +46,7 @@ def run(command: Sequence[str], count: int, *, remedy: str) -> int:
 
 
 def _wait(workers: list[subprocess.Popen], caught: list[int], remedy: str) -> int:
-    deadline = None
+    deadline = first = None
     while True:
         statuses = [worker.poll() for worker in workers]
         if all(status == 0 for status in statuses):
@@ -56,7 +57,13 @@ def _wait(workers: list[subprocess.Popen], caught: list[int], remedy: str) -> in
             if all(status is not None for status in statuses) or time.monotonic() > deadline:
                 return 128 + caught[0]
         elif ended:
-            rank, status = ended[0]
+            # gloo aborts a process that has lost another: the cause is the other, which may still be on its way out
+            first = first or time.monotonic()
+            causes = [(rank, status) for rank, status in ended if status != -signal.SIGABRT]
+            if not causes and None in statuses and time.monotonic() < first + ABORTED:
+                time.sleep(0.05)
+                continue
+            rank, status = max(causes or ended, key=lambda end: end[1])              # a message before a signal
             if status < 0:
                 name = signal.Signals(-status).name
                 print(f"process {rank} of {len(workers)} was ended by {name}; the others are stopped. {remedy}",

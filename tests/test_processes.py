@@ -13,7 +13,7 @@ import pytest
 from test_train import ROOT, command, outcome, run, start, tiny  # noqa: F401 (tiny is a fixture)
 
 import train
-from paddle_cls import checkpoint
+from paddle_cls import checkpoint, processes
 from paddle_cls.log import read_rows
 
 
@@ -106,3 +106,12 @@ def test_a_killed_worker_ends_all_with_one_message(tiny, tmp_path):
     assert err.splitlines()[-1].startswith("process 1 of 2 was ended by SIGKILL; the others are stopped. Continue with --resume")
     assert "Traceback" not in err
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+@pytest.mark.parametrize("first, status, told", [
+    ("time.sleep(1); sys.exit(2)", 2, ""), ("time.sleep(60)", 1, "process 1 of 2 was ended by SIGABRT; the others are stopped.")])
+def test_a_process_that_aborts_for_want_of_another_is_not_the_cause(first, status, told, capfd, monkeypatch):
+    monkeypatch.setattr(processes, "ABORTED", 2.0)
+    code = f"import os, sys, time\nif os.environ['PADDLE_TRAINER_ID'] == '1': os.abort()\n{first}"
+    assert processes.run([sys.executable, "-c", code], 2, remedy="") == status
+    assert capfd.readouterr().err.strip() == told
