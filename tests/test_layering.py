@@ -103,7 +103,7 @@ OUTSIDE = {
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
-    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle",
+    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
 }
 
 
