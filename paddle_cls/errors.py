@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,3 +52,12 @@ def reported(program: str) -> Iterator[None]:
         if not first:
             time.sleep(3)
         raise
+
+
+# Controls (C0, DEL, C1), marks that turn the direction of writing, ends of lines and paragraphs, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text with what would steer a terminal or turn its writing around as \n, \x1b, \u202e; all else as it is."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

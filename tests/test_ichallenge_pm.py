@@ -13,7 +13,8 @@ from PIL import Image
 
 from paddle_cls import binary
 from paddle_cls.data import ichallenge_pm, load_data, photos
-from paddle_cls.data.transforms import decode, random_fundus, resize
+from paddle_cls.data.augment import random_fundus
+from paddle_cls.data.transforms import decode, resize
 from paddle_cls.errors import UserError
 
 

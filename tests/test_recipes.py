@@ -9,8 +9,9 @@ from fakes import rgb
 
 from paddle_cls.config import Config
 from paddle_cls.data import augment, recipes
+from paddle_cls.data.augment import random_crop_flip, random_fundus
 from paddle_cls.data.recipes import PIECES, RECIPES, batched, build, parse
-from paddle_cls.data.transforms import random_crop_flip, random_fundus, resize
+from paddle_cls.data.transforms import resize
 from paddle_cls.errors import UserError
 
 ALL = "resized_crop,crop,flip,vflip,fundus,rotate,shift,zoom,shear,jitter,hue,randaugment,erase"

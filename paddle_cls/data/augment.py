@@ -1,4 +1,4 @@
-"""Augmentation of one training image: uint8 RGB (H, W, 3) of any size and a random generator in, uint8 out.
+"""Augmentation of training images, mostly of one: uint8 RGB (H, W, 3) of any size and a random generator in, uint8 out.
 
 Written over OpenCV and Pillow, for no augmentation library serves here: albumentations is no longer maintained (its last
 release is of 2025, its successor asks for the AGPL), imgaug has had no release since 2020, torchvision needs PyTorch, and
@@ -6,6 +6,7 @@ release is of 2025, its successor asks for the AGPL), imgaug has had no release 
 pure, so that several threads can work at once.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -163,3 +164,56 @@ def randaugment(image: np.ndarray, rng: np.random.Generator, count: int = 2, mag
     for name in rng.choice(list(OPERATIONS), count):
         image = OPERATIONS[name](image, magnitude / 10 * rng.choice((-1, 1)))
     return image
+
+
+def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4) -> np.ndarray:
+    """Return uint8 (B, H, W, 3): each image cut at random out of itself with a reflected border, half of them mirrored.
+
+    images: uint8 (B, H, W, 3). padding: pixels on each side, fewer than H and W.
+    """
+    count, height, width, _ = images.shape
+    if not count:                                  # a process's part of a short last batch
+        return images
+    rows = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(-1, width)           # of all images and channels
+    wide = cv2.copyMakeBorder(rows, 0, 0, padding, padding, cv2.BORDER_REFLECT_101)
+    pieces = np.ndarray(wide.size - width + 1, f"V{width}", wide, strides=1)               # `width` bytes from any place on
+    ys, xs = rng.integers(0, 2 * padding + 1, (2, count))
+    first = np.arange(count) * 3 * height * wide.shape[1] + xs
+    out = pieces[_row_places(height, wide.shape[1], padding)[ys] + first[:, None]].view(np.uint8)
+    out = out.reshape(count, 3, height, width)
+    flips = np.flatnonzero(rng.random(count) < 0.5)
+    if len(flips):
+        out[flips] = cv2.flip(out[flips].reshape(-1, width), 1).reshape(-1, 3, height, width)
+    return out.transpose(0, 2, 3, 1)          # channels stay first in memory, where the network wants them
+
+
+@functools.cache
+def _row_places(height: int, step: int, padding: int) -> np.ndarray:
+    """Return for each shift (2 * padding + 1) where the rows of three channels begin in memory, reflected at the border."""
+    inside = np.pad(np.arange(height), padding, "reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(inside, height)
+    return ((windows[:, None] + np.arange(3)[:, None] * height) * step).reshape(len(windows), -1)
+
+
+def random_fundus(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (B, H, W, 3): each photograph turned by any angle, zoomed, shifted, mirrored, its light and colour changed.
+
+    A fundus has no up and down, and left and right eyes mirror each other. Zoom 0.8 to 1.2, shift up to 8% of the side,
+    brightness and each colour up to 10% (the same for all pixels of an image), contrast 0.85 to 1.15. Outside is black.
+    """
+    out = np.empty_like(images, order="C")
+    for place, image in enumerate(images):
+        height, width = image.shape[:2]
+        angle, zoom = rng.uniform(0, 360), np.exp(rng.uniform(np.log(0.8), np.log(1.2)))
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
+        matrix[:, 2] += rng.uniform(-0.08, 0.08, 2) * (width, height)
+        if rng.random() < 0.5:                     # with any turn, one mirror makes all
+            matrix[0] = (0, 0, width - 1) - matrix[0]
+        turned = cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), flags=cv2.INTER_LINEAR)
+        gain = rng.uniform(0.85, 1.15) * rng.uniform(0.9, 1.1, 3)
+        shift = rng.uniform(-0.1, 0.1) * 255
+        light = (np.arange(256)[:, None] - 128) * gain + 128 + shift
+        light[0] = 0                               # the black around the eye stays black
+        table = np.clip(light, 0, 255).round().astype(np.uint8)
+        out[place] = cv2.LUT(turned, table.reshape(1, 256, 3))
+    return out

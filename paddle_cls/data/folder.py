@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import UserError
 from .dataset import Data
 from .listing import Listing, checked, in_order
-from .pictures import Pictures, entries, list_pictures, strange_names
+from .pictures import Pictures, entries, is_folder, list_pictures, strange_names
 from .reader import Split
 from .transforms import EXTENSIONS
 
@@ -33,8 +33,8 @@ def listing(*, root: Path | None = None, val: bool = True) -> Listing:
                         "val/ with these")
     root, notes = Path(root), []
     inside = entries(root)
-    loose = [entry.path for entry in inside if not entry.is_dir() and entry.name.lower().endswith(EXTENSIONS)]
-    folders = {entry.name.lower(): entry.name for entry in inside if entry.is_dir()}
+    loose = [entry.path for entry in inside if not is_folder(entry) and entry.name.lower().endswith(EXTENSIONS)]
+    folders = {entry.name.lower(): entry.name for entry in inside if is_folder(entry)}
     if not folders:
         raise UserError(f"{root}: no folders in it{f', but {len(loose):,} pictures' if loose else ''}; put the pictures of each "
                         f"class into a folder named like it, or list them in a table (--dataset table --table FILE)")
@@ -43,6 +43,7 @@ def listing(*, root: Path | None = None, val: bool = True) -> Listing:
     if train is None:
         train, test = "", None
     else:
+        problems += strange_names(root, [entry.name for entry in inside if is_folder(entry)])          # train beside TRAIN
         for name in sorted(set(folders.values()) - {train, test}):
             if name.lower() in VAL:
                 notes.append(f"{root / name} is not used: {test} is there to validate on")
@@ -72,10 +73,10 @@ def _classes(root: Path, part: str, problems: list[str]) -> dict[str, list[str]]
     """Return {class: names of its pictures} of the class folders in root/part; add to `problems`."""
     folder = root / part
     inside = entries(folder)
-    names = [entry.name for entry in inside if entry.is_dir()]
+    names = [entry.name for entry in inside if is_folder(entry)]
     problems += strange_names(folder, names)
     if part:
-        problems += [f"{entry.path}: not a class folder; move it elsewhere" for entry in inside if not entry.is_dir()]
+        problems += [f"{entry.path}: not a class folder; move it elsewhere" for entry in inside if not is_folder(entry)]
     found = {}
     for name in names:
         found[name], wrong = list_pictures(folder / name)

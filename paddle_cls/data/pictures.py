@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from .threads import for_each
 from .transforms import EXTENSIONS, decode, measure
 
@@ -83,7 +83,7 @@ def list_pictures(folder: Path) -> tuple[list[str], list[str]]:
     """Return (the names of the pictures in `folder`, sorted; what is wrong with the folder)."""
     names, problems = [], []
     for entry in entries(folder):
-        if entry.is_dir():
+        if is_folder(entry):
             problems.append(f"{entry.path}: a folder among pictures; move it elsewhere")
         elif not entry.name.lower().endswith(EXTENSIONS):
             problems.append(f"{entry.path}: not a picture ({', '.join(EXTENSIONS)}); move it elsewhere")
@@ -99,15 +99,23 @@ def entries(folder: Path) -> list[os.DirEntry]:
                       key=lambda entry: entry.name)
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Return whether this is a folder, or a link to one; a circle of links is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def strange_names(folder: Path, names: Sequence[str]) -> list[str]:
     """Return which of these names in a folder are no text, or differ from another in the case of letters only."""
     problems = []
     whole = "/".join(names)
-    if whole.isprintable() and len(set(whole.lower().split("/"))) == len(names):         # nearly always
+    if printable(whole) == whole and len(set(whole.lower().split("/"))) == len(names):   # nearly always
         return problems
     seen: dict[str, str] = {}
     for name in names:
-        if not name.isprintable():                 # bytes that are no UTF-8, line ends
+        if printable(name) != name:                # bytes that are no UTF-8, line ends, marks that turn the writing around
             problems.append(f"{folder}: the name {name!a} has characters that are no text; rename it")
         other = seen.setdefault(name.lower(), name)
         if other is not name:

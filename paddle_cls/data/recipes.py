@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError, unknown
-from .augment import affine, erase, flip, jitter, padded_crop, randaugment, resized_crop
+from .augment import affine, erase, flip, jitter, padded_crop, randaugment, random_crop_flip, random_fundus, resized_crop
 from .threads import stacked
-from .transforms import random_crop_flip, random_fundus, resize
+from .transforms import resize
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (H, W, 3) -> uint8 (size, size, 3)
 BatchAugment = Callable[[Sequence[np.ndarray], np.random.Generator], np.ndarray]     # B of them -> (B, size, size, 3)
@@ -78,7 +78,9 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
     values = []
     for part, number in zip(given, wanted, strict=True):
         try:
-            values.append(type(number.default)(part))
+            if "_" in part or not part.isascii():  # Python's own ways to write numbers
+                raise ValueError
+            values.append(type(number.default)(part) + 0)        # -0.0 + 0 is 0.0: NumPy draws nothing between 0.0 and -0.0
         except ValueError:
             kind = "a whole number" if isinstance(number.default, int) else "a number"
             raise UserError(f"--augment: {name}={text}: {part!r} is not {kind}") from None

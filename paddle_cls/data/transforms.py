@@ -1,9 +1,9 @@
 """From pictures to the network's input: decoding, resizing, augmenting, normalizing. NumPy in, NumPy out."""
 
 import contextlib
-import functools
 import io
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,19 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import UserError
+from ..files import opened
 from . import jpeg
 from .threads import for_each, stacked
 
 PNG_END = b"IEND\xaeB`\x82"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")   # Pillow's names of these; its others, some 30, are never asked
+MOST_BYTES = 1 << 30                               # of a file
+MOST_MEMORY = 2_500_000_000                        # bytes, to decode one picture
+_LARGE = 256_000_000                               # bytes; of pictures that need more, one is decoded at a time
+_ONE_LARGE = threading.RLock()
+_STRIP = 1 << 20                                   # pixels that are converted at a time
+_DECODER = {"JPEG": 6, "WEBP": 12}                 # bytes a pixel inside the decoder: coefficients, canvases
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,18 @@ def decode(source: Path | str, size: int | None = None) -> np.ndarray:
     that, in less than half the time; what `resize` makes of a fundus differs by 3 levels of 255 at most, in the mean by 0.25.
 
     Turned as its EXIF says; grey and palette become RGB; transparency lies on white; 16 bits are scaled to 8; of an
-    animation the first frame. Raises UserError for a file that is missing, empty, broken, or no picture, and, before
-    decoding it, for one of more than jpeg.MAX_PIXELS.
+    animation the first frame. Raises UserError for a file that is missing, empty, broken, or no picture of FORMATS, and,
+    before decoding it, for one of more than jpeg.MAX_PIXELS, or that takes more than MOST_MEMORY.
     """
     with _reading(source) as file:
         content = file.read()
         if content.startswith(jpeg.START):
-            image = jpeg.decode(content, size)
+            width, height = jpeg.header(content) or (0, 0)
+            with _room(width * height * (3 + _DECODER["JPEG"])):
+                image = jpeg.decode(content, size)
             if image is not None:
                 return image
-        with _opened(io.BytesIO(content)) as image:
+        with _picture(io.BytesIO(content)) as image:
             if size:
                 image.draft(None, (2 * size, 2 * size))
             return _to_rgb(image)
@@ -84,7 +94,7 @@ def measure(source: Path | str) -> tuple[int, int]:
         sides = jpeg.header(head)
         if sides and end.endswith(jpeg.END) and sides[0] * sides[1] <= jpeg.MAX_PIXELS:
             return sides
-        with _opened(file) as image:
+        with _picture(file) as image:
             if end != PNG_END:
                 image.load()
             return image.size
@@ -94,12 +104,20 @@ def measure(source: Path | str) -> tuple[int, int]:
 def _reading(source: Path | str) -> Iterator[BinaryIO]:
     """Open a file that is no empty one, and make a UserError of whatever goes wrong with it."""
     try:
-        with open(source, "rb", buffering=0) as file:        # few calls to Linux: at each one threads wait for each other
-            if not os.fstat(file.fileno()).st_size:
+        with opened(source) as buffered:
+            file = buffered.raw                    # few calls to Linux: at each one threads wait for each other
+            length = os.fstat(file.fileno()).st_size
+            if not length:
                 raise UserError(f"{source}: the file is empty")
+            if length > MOST_BYTES:
+                raise UserError(f"{source}: larger than the {MOST_BYTES:,} bytes allowed; shrink the picture first")
             yield file
     except UserError:
         raise
+    except _TooLargeError as error:
+        raise UserError(f"{source}: takes {error} bytes to decode, of {MOST_MEMORY:,} allowed; shrink it first") from None
+    except MemoryError:
+        raise UserError(f"{source}: too little memory is free to decode it; free some, or shrink the picture") from None
     except UnidentifiedImageError:
         raise UserError(f"{source}: not a picture, or a kind that Pillow cannot read") from None
     except Image.DecompressionBombError:
@@ -107,28 +125,58 @@ def _reading(source: Path | str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from None
     except Exception as error:                     # in a broken file Pillow can fail in any way
+        if getattr(error, "code", None) == cv2.Error.StsNoMem:
+            raise UserError(f"{source}: too little memory is free to decode it; free some, or shrink the picture") from None
         raise UserError(f"{source}: broken picture ({error})") from None
 
 
-def _opened(file: BinaryIO) -> Image.Image:
+class _TooLargeError(Exception):
+    """A picture that would take this many bytes to decode."""
+
+
+@contextlib.contextmanager
+def _room(need: int) -> Iterator[None]:
+    """Hold back the block while another picture as large is decoded. need: bytes. Raises _TooLargeError above MOST_MEMORY."""
+    if need > MOST_MEMORY:
+        raise _TooLargeError(f"{need:,}")
+    with _ONE_LARGE if need > _LARGE else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def _picture(file: BinaryIO) -> Iterator[Image.Image]:
+    """Have a picture open inside the block; nothing of it but the header is read before its size is known to be allowed."""
     file.seek(0)
-    image = Image.open(file)
-    if image.size[0] * image.size[1] > jpeg.MAX_PIXELS:
-        raise Image.DecompressionBombError
-    return image
+    with Image.open(file, formats=FORMATS) as image:
+        pixels = image.size[0] * image.size[1]
+        if pixels > jpeg.MAX_PIXELS:
+            raise Image.DecompressionBombError
+        # as Pillow holds it (1 to 4 bytes a pixel), turned and then as RGB, but never both
+        with _room(pixels * (8 + _DECODER.get(image.format, 0))):
+            yield image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":      # 16 bits and more a pixel: Pillow would clip them at 255
-        values = np.asarray(image).astype(np.float64)
-        top = 65535 if image.mode != "F" else max(values.max(initial=0), 1)
-        grey = np.clip(values / top * 255, 0, 255).round().astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    """Return uint8 (H, W, 3), converted in strips: the picture as Pillow holds it and the result are all that lie in memory."""
+    ImageOps.exif_transpose(image, in_place=True)
+    image.load()
+    top = 65535.0
+    if image.mode == "F":
+        values = np.nan_to_num(image.getextrema())
+        top = max(float(values[1]), 1.0)
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP // image.width)
+    for start in range(0, image.height, rows):
+        strip = image.crop((0, start, image.width, min(start + rows, image.height)))
+        if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more a pixel: Pillow would clip them at 255
+            values = np.nan_to_num(np.asarray(strip).astype(np.float64))
+            out[start:start + rows] = np.clip(values / top * 255, 0, 255).round()[:, :, None]
+            continue
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        out[start:start + rows] = np.asarray(strip.convert("RGB"))
+    return out
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -173,56 +221,3 @@ def eval_views(images: Sequence[np.ndarray], size: int, normalization: Normaliza
     plain = eval_transform(images, size, normalization)
     return {"none": [plain], "flip": [plain, plain[..., ::-1]],
             "flips": [plain, plain[..., ::-1], plain[..., ::-1, :], plain[..., ::-1, ::-1]]}[tta]
-
-
-def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4) -> np.ndarray:
-    """Return uint8 (B, H, W, 3): each image cut at random out of itself with a reflected border, half of them mirrored.
-
-    images: uint8 (B, H, W, 3). padding: pixels on each side, fewer than H and W.
-    """
-    count, height, width, _ = images.shape
-    if not count:                                  # a process's part of a short last batch
-        return images
-    rows = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(-1, width)           # of all images and channels
-    wide = cv2.copyMakeBorder(rows, 0, 0, padding, padding, cv2.BORDER_REFLECT_101)
-    pieces = np.ndarray(wide.size - width + 1, f"V{width}", wide, strides=1)               # `width` bytes from any place on
-    ys, xs = rng.integers(0, 2 * padding + 1, (2, count))
-    first = np.arange(count) * 3 * height * wide.shape[1] + xs
-    out = pieces[_row_places(height, wide.shape[1], padding)[ys] + first[:, None]].view(np.uint8)
-    out = out.reshape(count, 3, height, width)
-    flips = np.flatnonzero(rng.random(count) < 0.5)
-    if len(flips):
-        out[flips] = cv2.flip(out[flips].reshape(-1, width), 1).reshape(-1, 3, height, width)
-    return out.transpose(0, 2, 3, 1)          # channels stay first in memory, where the network wants them
-
-
-@functools.cache
-def _row_places(height: int, step: int, padding: int) -> np.ndarray:
-    """Return for each shift (2 * padding + 1) where the rows of three channels begin in memory, reflected at the border."""
-    inside = np.pad(np.arange(height), padding, "reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(inside, height)
-    return ((windows[:, None] + np.arange(3)[:, None] * height) * step).reshape(len(windows), -1)
-
-
-def random_fundus(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 (B, H, W, 3): each photograph turned by any angle, zoomed, shifted, mirrored, its light and colour changed.
-
-    A fundus has no up and down, and left and right eyes mirror each other. Zoom 0.8 to 1.2, shift up to 8% of the side,
-    brightness and each colour up to 10% (the same for all pixels of an image), contrast 0.85 to 1.15. Outside is black.
-    """
-    out = np.empty_like(images, order="C")
-    for place, image in enumerate(images):
-        height, width = image.shape[:2]
-        angle, zoom = rng.uniform(0, 360), np.exp(rng.uniform(np.log(0.8), np.log(1.2)))
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
-        matrix[:, 2] += rng.uniform(-0.08, 0.08, 2) * (width, height)
-        if rng.random() < 0.5:                     # with any turn, one mirror makes all
-            matrix[0] = (0, 0, width - 1) - matrix[0]
-        turned = cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), flags=cv2.INTER_LINEAR)
-        gain = rng.uniform(0.85, 1.15) * rng.uniform(0.9, 1.1, 3)
-        shift = rng.uniform(-0.1, 0.1) * 255
-        light = (np.arange(256)[:, None] - 128) * gain + 128 + shift
-        light[0] = 0                               # the black around the eye stays black
-        table = np.clip(light, 0, 255).round().astype(np.uint8)
-        out[place] = cv2.LUT(turned, table.reshape(1, 256, 3))
-    return out
