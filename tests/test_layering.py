@@ -77,9 +77,10 @@ BELOW = {
     "data.shapes": "data.dataset data.reader data.transforms",
     "data.splits": "errors data.reader",
     "data.table": "errors data.dataset data.fashion data.listing data.pictures data.reader data.tables",
-    "data.tables": "errors",
+    "data.tables": "errors files data.workbook",
     "data.threads": "runtime",
-    "data.transforms": "errors data.jpeg data.threads",
+    "data.workbook": "errors",
+    "data.transforms": "errors files data.jpeg data.threads",
     "checkpoint": "errors files safe_pickle",
     "engine": "data.reader optim runtime",
     "log": "engine files metrics plots",
@@ -95,7 +96,8 @@ BELOW = {
 }
 # Folder or module: what it may import beside Python's own modules.
 OUTSIDE = {
-    "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "freezing": "paddle", "settings": "yaml",
+    "data": "numpy cv2 openpyxl pandas paddle PIL tqdm", "models": "paddle",
+    "optim": "paddle", "freezing": "paddle", "settings": "yaml",
     "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
     "assemble": "numpy tqdm", "report": "numpy matplotlib",
     "lr_find": "numpy tqdm", "grid": "visualdl",

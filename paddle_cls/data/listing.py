@@ -57,7 +57,9 @@ def table_of(data: Data) -> str | None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["path", "label", "split"])
+    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for name, split in (("train", data.train), ("val", data.val)):
-        files = zip(split.images.names(), split.labels, strict=True)
-        writer.writerows([file, data.classes[label], name] for file, label in files)
+        for file, label in zip(split.images.names(), split.labels, strict=True):
+            line = [file, data.classes[label], name]
+            (quoting if any(cell != cell.strip() for cell in line) else writer).writerow(line)        # quotes keep outer spaces
     return out.getvalue()

@@ -14,7 +14,7 @@ from .fashion import is_fashion, task_lines
 from .listing import Listing, checked, in_order
 from .pictures import Pictures
 from .reader import Split
-from .tables import read_cells, split_header, texts
+from .tables import read_cells, split_header, strange_cells, texts
 
 if TYPE_CHECKING:
     import pandas
@@ -55,11 +55,12 @@ def listing(*, root: Path | None = None, val: bool = True, table: Path | None = 
     problems: list[str] = []
     notes: list[str] = []
     train, classes = _lines(table, task, columns, problems, notes)
+    train = _normal(root, train)
     judged = None
     if val_table is not None:
         if "split" in train:
             raise UserError(f"--val-table {val_table}: {table} tells the split of each line; leave out one of the two")
-        judged, _ = _lines(val_table, task, columns, problems, notes)
+        judged = _normal(root, _lines(val_table, task, columns, problems, notes)[0])
     elif "split" in train:
         parts = train["split"]
         part = "val" if (parts == "val").any() else "test"
@@ -97,6 +98,10 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
         raise UserError(f"--task {task}: {table} has no tasks; leave out --task")
     else:
         lines = _columns(table, cells, columns, problems)
+    for name in ("path", "label"):
+        if strange := strange_cells(table, name, lines[name]):
+            problems += strange.values()
+            lines = lines[~lines.index.isin(strange)]
     whole = {label: label.partition(".")[0] for label in set(lines["label"]) if re.fullmatch(r"\d+(\.0+)?", label)}
     if len(whole) == len(set(lines["label"])):     # 1.0 is Excel's and pandas' way to write a whole number
         lines = lines.assign(label=lines["label"].map(whole))
@@ -109,12 +114,18 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
         parts = lines["split"].str.lower()
         problems += [f"{table}:{line}: {unknown('split', text, PARTS)}" for line, text in parts[~parts.isin(PARTS)].items()]
         lines = lines.assign(split=parts.map(PARTS))
-    every = "\0".join(lines["path"].tolist())
-    if any(sign in every for sign in ("\\", "./", "//")):
-        paths = [posixpath.normpath(path.replace("\\", "/")) for path in lines["path"]]
-        lines = lines.assign(path=texts(paths, lines.index))
     lines.attrs["table"] = table
     return lines, classes
+
+
+def _normal(root: Path, lines: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Return the lines with one spelling of each path: / between its parts, unless a file has just that name with a \\."""
+    every = "\0".join(lines["path"].tolist())
+    if not any(sign in every for sign in ("\\", "./", "//")):
+        return lines
+    paths = [path if "\\" in path and os.path.lexists(root / path) else posixpath.normpath(path.replace("\\", "/"))
+             for path in lines["path"]]
+    return lines.assign(path=texts(paths, lines.index))
 
 
 def _columns(table: Path, cells: "pandas.DataFrame", columns: str | None, problems: list[str]) -> "pandas.DataFrame":
