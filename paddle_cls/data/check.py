@@ -6,6 +6,8 @@ draws a contact sheet. A training does the quick part of it first (`pictures.sur
 
 import argparse
 import dataclasses
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from ..errors import UserError, reported
-from ..files import hash_of, writing
+from ..errors import UserError, printable, report_all, reported
+from ..files import hash_of, write_bytes, writing
 from . import SHARE, folder, table
 from .listing import Listing
 from .reader import Split
-from .splits import hold_out
+from .splits import hold_out, read
 from .threads import for_each
 from .transforms import decode, resize
 
@@ -28,9 +30,14 @@ SHOWN = 20                                         # problems of a kind that are
 ROW, SIDE = 8, 96                                  # pictures of a class on the sheet, and their pixels a side
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message}; {self.prog} --help lists the flags")
+
+
 def main(argv: Sequence[str]) -> int:
     """Print what there is to say; return the exit status."""
-    parser = argparse.ArgumentParser(prog=f"python -m {PROGRAM}", description=__doc__.splitlines()[0])
+    parser = _Parser(prog=f"python -m {PROGRAM}", description=__doc__.splitlines()[0])
     parser.add_argument("place", type=Path, help="a folder as --data-dir of train.py, or a table as --table")
     parser.add_argument("--data-dir", type=Path, help="folder that a table's paths begin in (default: the table's)")
     for flag in ("--val-table", "--columns", "--task", "--val-split"):
@@ -38,17 +45,40 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--sheet", type=Path, default=Path("contact_sheet.png"), help="file of the contact sheet, a PNG "
                         "(default: %(default)s)")
     options = parser.parse_args(argv)
+    if options.val_split is not None:
+        read(options.val_split, "--val-split")
+    check_sheet(options.sheet)
     listing, drawn = listed(options)
+    _not_an_input(options, listing)
     lines, wrong = findings(listing)
     print(f"{options.place}: {sum(map(len, parts(listing).values())):,} pictures of {len(listing.classes)} classes"
           + (f", {options.val_split or SHARE} of them drawn to validate on" if drawn else ""))
-    print("\n".join([*listing.notes, *lines]))
+    print(*map(printable, [*listing.notes, *lines]), sep="\n")
+    out = io.BytesIO()
+    contact_sheet(listing).save(out, "PNG")
     with writing(options.sheet):
-        contact_sheet(listing).save(options.sheet, "PNG")
+        write_bytes(options.sheet, out.getvalue())
     print(f"contact sheet: {options.sheet}")
     for kind, found in wrong.items():
-        print(f"{kind}: {len(found):,}", *found[:SHOWN], *(["..."] if len(found) > SHOWN else []), sep="\n  ")
+        print(f"{kind}: {len(found):,}", *map(printable, found[:SHOWN]), *(["..."] if len(found) > SHOWN else []), sep="\n  ")
     return 1 if wrong else 0
+
+
+def check_sheet(sheet: Path) -> None:
+    """Raise UserError unless the contact sheet would be a PNG, in the place of nothing or of a PNG."""
+    if sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: is a PNG; name it so, such as contact_sheet.png")
+    if os.path.lexists(sheet) and (sheet.is_symlink() or not sheet.is_file()):
+        raise UserError(f"--sheet {sheet}: is there and no plain file; name another file")
+
+
+def _not_an_input(options: argparse.Namespace, listing: Listing) -> None:
+    if not options.sheet.exists():
+        return
+    images = (split.images.path(place) for split in parts(listing).values() for place in range(len(split)))
+    for path in (options.place, *([options.val_table] if options.val_table else []), *images):
+        if os.path.exists(path) and os.path.samefile(options.sheet, path):
+            raise UserError(f"--sheet {options.sheet}: is one of the files to check; name another file")
 
 
 def listed(options: argparse.Namespace) -> tuple[Listing, bool]:
@@ -61,6 +91,9 @@ def listed(options: argparse.Namespace) -> tuple[Listing, bool]:
     else:
         listing = table.listing(root=options.data_dir, val=options.val_split is None, table=options.place,
                                 val_table=options.val_table, columns=options.columns, task=options.task)
+    if not listing.classes or not len(listing.train):
+        report_all(listing.problems)               # there is nothing to look at
+        raise UserError(f"{options.place}: no picture to train on")
     if listing.val is not None:
         return listing, False
     try:

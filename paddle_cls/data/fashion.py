@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from .tables import strange_cells, texts
 
 if TYPE_CHECKING:
     import pandas
@@ -29,11 +30,17 @@ def task_lines(table: Path, cells: "pandas.DataFrame", task: str | None, problem
     if task is not None and task not in tasks:
         raise UserError(f"--task {task}: {table} has no such task; it has: {', '.join(tasks)}")
     lines = cells.loc[cells[1] == (task or tasks[0]), [0, 2]].set_axis(["path", "label"], axis=1)
+    if strange := strange_cells(table, "label", lines["label"]):
+        problems += strange.values()
+        lines = lines[~lines.index.isin(strange)]
     letters = lines["label"]
+    if not len(letters):
+        return lines, []
     count = int(letters.str.len().mode()[0])
     good = letters.str.fullmatch("[nm]*y[nm]*") & (letters.str.len() == count)
     problems += [f"{table}:{line}: {text!r} is not {count} letters, one y and the others n or m"
                  for line, text in letters[~good].items()]
     if maybe := letters.str.contains("m").sum():
         notes.append(f"{table}: {maybe:,} of {len(lines):,} pictures are perhaps (m) of another class too, which counts as no")
-    return lines[good].assign(label=letters.str.find("y").astype(str)), [str(place) for place in range(count)]
+    places = [str(text.find("y")) for text in letters[good]]
+    return lines[good].assign(label=texts(places, letters.index[good])), [str(place) for place in range(count)]

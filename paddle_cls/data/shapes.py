@@ -1,14 +1,19 @@
 """`shapes`: ten classes of figures drawn by the package itself, so that the first training needs no download."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..errors import UserError, reported
+from ..files import write_bytes, writing
 from .dataset import Data
 from .reader import Reader, Split
 from .transforms import CIFAR10
 
+PROGRAM = "python -m paddle_cls.data.shapes"
 CLASSES = ("circle", "ring", "half disc", "triangle", "square", "bar", "pentagon", "star", "cross", "arrow")
 SIZE = 32                                          # pixels a side
 SUBPIXEL = 4                                       # cv2 draws in 1/16 pixel
@@ -94,19 +99,29 @@ def val() -> Reader:
 
 
 def write_examples(folder: Path, count: int = 10) -> list[Path]:
-    """Write the first `count` validation images as PNG files named by class, and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the first `count` validation images as PNG files named by class, and return their paths.
+
+    Raises UserError where they cannot be written; what is there of them is whole.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     split = generate("val", count)
     paths = [folder / f"{i:02d}_{CLASSES[label].replace(' ', '_')}.png" for i, label in enumerate(split.labels)]
     for path, image in zip(paths, split.images, strict=True):
-        path.write_bytes(cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
+        with writing(path):
+            write_bytes(path, cv2.imencode(".png", image[:, :, ::-1])[1].tobytes())
     return paths
 
 
-if __name__ == "__main__":
-    import sys
+def main(argv: Sequence[str]) -> int:
+    """Write ten pictures into the folder that the arguments name; return the exit status."""
+    if len(argv) != 1 or argv[0].startswith("-") or not argv[0]:
+        raise UserError(f"name a folder to write ten of the validation pictures into: {PROGRAM} FOLDER")
+    for path in write_examples(Path(argv[0])):
+        print(path)
+    return 0
 
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit("python -m paddle_cls.data.shapes FOLDER: write ten of the validation pictures into FOLDER")
-    for written in write_examples(Path(sys.argv[1])):
-        print(written)
+
+if __name__ == "__main__":
+    with reported(PROGRAM):
+        sys.exit(main(sys.argv[1:]))

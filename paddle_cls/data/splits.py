@@ -30,22 +30,27 @@ def share(labels: np.ndarray, part: float) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
+def read(what: str, setting: str) -> tuple[int, int]:
+    """Return (2, 5) of "2/5", and (1, 2) of a share. Raises UserError for anything else; setting: its name."""
+    try:
+        if "/" in what:
+            number, count = (int(text) for text in what.split("/"))
+            if 1 <= number <= count and count > 1:
+                return number, count
+        elif 0 < float(what) < 1:
+            return 1, 2
+    except ValueError:
+        pass
+    raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5")
+
+
 def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> tuple[Split, Split]:
     """Return (the rest, the part held out) of `split`.
 
     what: "0.2" holds out that share, "2/5" the second of five equal parts. setting: its name, for the UserError that is
     raised where it is neither, or where a class would have no sample in one of the two. classes: their names.
     """
-    count = 2
-    try:
-        if "/" in what:
-            number, count = (int(text) for text in what.split("/"))
-            if not 1 <= number <= count or count < 2:
-                raise ValueError
-        elif not 0 < float(what) < 1:
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5") from None
+    number, count = read(what, setting)
     images = np.bincount(split.labels, minlength=len(classes))
     few = [f"{classes[label]} has {images[label]}" for label in np.flatnonzero(images < count)]
     if few:
