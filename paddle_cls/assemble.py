@@ -1,6 +1,7 @@
 """From the settings to the parts of a training: run folder, data, network. Shared by the programs, which alone see a Config."""
 
 import dataclasses
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -58,8 +59,13 @@ def refuse_run_flags(config: Config, program: str) -> None:
 
 
 def check_folder(config: Config) -> None:
-    """Raise UserError if the run folder holds another run."""
+    """Raise UserError if the run folder holds another run, or lies among the pictures, where it would be taken for a class."""
     folder = config.output_dir
+    if config.dataset == "folder" and config.data_dir:
+        own, data = (Path(os.path.realpath(path)) for path in (folder, config.data_dir))
+        if own.is_relative_to(data):
+            raise UserError(f"--output-dir {folder}: lies in the folder of the pictures, --data-dir {config.data_dir}; choose "
+                            f"another --output-dir")
     runs = [name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()]
     if runs and not config.resume:
         raise UserError(f"{folder} holds a run ({runs[0]}); add --resume to continue it, or choose another --output-dir")

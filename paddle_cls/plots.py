@@ -1,6 +1,7 @@
 """Figures for VisualDL and the run folder: matplotlib figures from plain arrays."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from . import binary, metrics
+from .errors import printable
 
 SHOWN = 16                                         # images in the picture of samples
 
@@ -98,14 +100,21 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.set(xlabel="predicted", ylabel="true")
     if not some:
         return figure
-    axes.set_xticks(range(number), classes, rotation=90, parse_math=False)         # a name may hold a dollar sign
-    axes.set_yticks(range(number), classes, parse_math=False)
+    names = [short(name) for name in classes]
+    axes.set_xticks(range(number), names, rotation=90, parse_math=False)           # a name may hold a dollar sign
+    axes.set_yticks(range(number), names, parse_math=False)
     for (row, column), count in np.ndenumerate(counts):
         if count or few:
             share = f"\n{shares[row, column]:.0%}" if count and few else ""
             axes.text(column, row, f"{count}{share}", ha="center", va="center", fontsize=7 if few else 5,
                       color="white" if shares[row, column] > 0.5 else "black")
     return figure
+
+
+def short(name: str, most: int = 40) -> str:
+    """Return the name of a class as a chart has room for it: on one line, the middle left out where it is long."""
+    name = printable(name)
+    return name if len(name) <= most else f"{name[:most // 2]}…{name[-most // 2 + 1:]}"
 
 
 def row_shares(counts: np.ndarray) -> np.ndarray:
@@ -153,7 +162,7 @@ def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.nda
     for axes, image, label, guess, row in zip(figure.subplots(rows, columns, squeeze=False).flat, images, labels, guesses,
                                               probabilities, strict=False):
         axes.imshow(image)
-        axes.set_title(f"{classes[guess]} {row[guess]:.0%}" + ("" if guess == label else f"\n({classes[label]})"),
+        axes.set_title(f"{short(classes[guess])} {row[guess]:.0%}" + ("" if guess == label else f"\n({short(classes[label])})"),
                        fontsize=8, color="green" if guess == label else "red", parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
@@ -200,7 +209,8 @@ def grid_figure(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapp
             axes.plot([place] * len(group), group, "o", color="C0", alpha=0.6)
         axes.plot([place for place, group in enumerate(groups) if group], [np.mean(group) for group in groups if group],
                   color="C1", label="mean")
-        axes.set(xlabel=name, xticks=range(len(values)), xticklabels=values)
+        axes.set_xticks(range(len(values)), [short(value) for value in values], parse_math=False)
+        axes.set_xlabel(name, parse_math=False)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(ylabel)
     panels[0].legend()
@@ -210,7 +220,9 @@ def grid_figure(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapp
 def pixels(figure: Figure) -> np.ndarray:
     """Return a figure as uint8 (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():                # of letters that no font has
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 

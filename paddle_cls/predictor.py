@@ -149,6 +149,8 @@ def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Pat
             return resize(decode(path, size), size)
         except UserError as error:
             return error
+        except MemoryError:
+            return UserError(f"{path}: too little memory is free to shrink it; free some, or shrink the picture")
 
     paths = iter(paths)
     with ThreadPoolExecutor(runtime.cores()) as pool:
