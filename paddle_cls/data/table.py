@@ -103,7 +103,7 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
             problems += strange.values()
             lines = lines[~lines.index.isin(strange)]
     whole = {label: label.partition(".")[0] for label in set(lines["label"]) if re.fullmatch(r"\d+(\.0+)?", label)}
-    if len(whole) == len(set(lines["label"])):     # 1.0 is Excel's and pandas' way to write a whole number
+    if whole and len(whole) == len(set(lines["label"])):         # 1.0 is Excel's and pandas' way to write a whole number
         lines = lines.assign(label=lines["label"].map(whole))
     for name in lines:
         if "" in lines[name].tolist():
