@@ -111,7 +111,7 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def short(name: str, most: int = 40) -> str:
+def short(name: str, most: int = 24) -> str:
     """Return the name of a class as a chart has room for it: on one line, the middle left out where it is long."""
     name = printable(name)
     return name if len(name) <= most else f"{name[:most // 2]}…{name[-most // 2 + 1:]}"
