@@ -50,6 +50,8 @@ def test_where_no_answer_goes(flags, message, places, refused):
 
 def test_what_cannot_be_searched_is_told(call, places, monkeypatch):
     os.mkfifo(places / "deep/b.png")
+    (places / "deep/c.png").symlink_to("c.png")
+    (places / "deep/\x1b[2J.png").write_bytes(b"")
     real = os.scandir
 
     def refuse(path):
@@ -58,10 +60,13 @@ def test_what_cannot_be_searched_is_told(call, places, monkeypatch):
         return real(path)
     monkeypatch.setattr(os, "scandir", refuse)
     done = call(infer, "--image", "deep", "good.png", *GOOD[2:])
-    assert done.status == 1 and done.err.splitlines()[-2:] == [
+    assert done.status == 1 and done.err.splitlines()[-4:] == [
         "infer.py: not read: deep/er: cannot be looked into: Permission denied",
-        "infer.py: not read: deep/b.png: cannot be read: a FIFO, not a file"]
-    (places / "deep/b.png").unlink()
+        "infer.py: not read: deep/\\x1b[2J.png: the file is empty",
+        "infer.py: not read: deep/b.png: cannot be read: a FIFO, not a file",
+        "infer.py: not read: deep/c.png: cannot be read: Too many levels of symbolic links"]
+    for name in ("b.png", "c.png", "\x1b[2J.png"):
+        (places / "deep" / name).unlink()
     alone = call(infer, "--image", "deep", *GOOD[2:])
     assert alone.status == 2 and alone.err == "infer.py: error: --image deep: deep/er: cannot be looked into: Permission denied\n"
 

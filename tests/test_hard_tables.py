@@ -154,6 +154,14 @@ def test_a_hard_workbook(name, tmp_path):
     assert problems(workbook(tmp_path / "t.xlsx", change)).startswith(f"{tmp_path}/t.xlsx{message}")
 
 
+def test_a_workbook_that_tells_wrong_dimensions_is_read_whole(tmp_path):
+    write(tmp_path, pictures("cat", "dog"))
+    file = workbook(tmp_path / "t.xlsx", replaced(SHEET, b"<sheetData>", b'<dimension ref="A1:B3"/><sheetData>'))
+    assert len(listing(table=file).train) == 8
+    file = workbook(file, replaced(SHEET, b"<sheetData>", b'<dimension ref="A1:XFD1048576"/><sheetData>'))
+    assert len(listing(table=file).train) == 8 and problems(file) == ""
+
+
 def poked(file: Path, local: int, central: int, value: int) -> None:
     """Set a 2-byte field of the sheet's headers in the archive, at these offsets in its local and its central one."""
     content = bytearray(file.read_bytes())
