@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import models, runtime
+from . import memory, models, runtime
 from .config import MAY_CHANGE, NOT_SAVED, Config
+from .console import printable
 from .errors import UserError
 from .files import write_text, writing
-from .settings import keyword_arguments, parse, read_yaml, to_yaml
+from .settings import check_together, keyword_arguments, parse, read_yaml, to_yaml
 
 if TYPE_CHECKING:
     from .data import Data
@@ -44,6 +45,7 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
     models.check_name(config.model)
     datasets.check_name(config.dataset)
     recipes.parse(config.augment)
+    check_together(config)
     needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
     if needing and not config.pretrained:
         raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
@@ -113,11 +115,23 @@ def load(config: Config, world: "runtime.World"):
     with world.first():
         data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
+    _check_memory(config, data, world.size)
     split = config.output_dir / "split.csv"
     if data.drawn and split.exists() and split.read_text(encoding="utf-8") != table_of(data):
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
+
+
+def _check_memory(config: Config, data: "Data", processes: int) -> None:
+    """Raise UserError unless the pixels of a batch fit into the memory: decoded, as numbers, and as the network's input."""
+    side = config.image_size or data.image_size
+    batches = [("--eval-batch-size", min(config.eval_batch_size, len(data.val)))]
+    if not config.eval_only:
+        batches.insert(0, ("--batch-size", min(config.batch_size, len(data.train))))
+    for flag, images in batches:
+        needed = images // processes * 3 * side * side * (1 + 4 + 4)
+        memory.check(needed, f"{images} images of {side}x{side} pixels ({flag}) take", f"lower {flag} or --image-size")
 
 
 def load_for(predictor: "Predictor", path: Path, config: Config) -> "Data":
@@ -224,9 +238,10 @@ def introduce(config: Config, run, data, resumed: bool, speed: str, report=None)
     print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
     if report:
-        print(f"pretrained: {report.short()}", *report.notes, f"all of it: {folder / 'pretrained.txt'}", sep="\n  ")
+        print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
+              sep="\n  ")
     for note in (*data.notes, speed):
-        print(note)
+        print(printable(note))
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
     sys.stdout.flush()

@@ -3,10 +3,14 @@
 import contextlib
 import difflib
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+
+from . import console
+from .console import printable
+
+MOST = 4000                                        # characters of a message
 
 
 class UserError(ValueError):
@@ -33,18 +37,20 @@ def report_all(problems: Sequence[str], most: int = 20) -> None:
 def reported(program: str) -> Iterator[None]:
     """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
 
-    So with an OSError: a place that the system does not let us look at, where no better message was at hand.
+    So with an OSError: a place that the system does not let us look at, where no better message was at hand; and with
+    memory that is not enough. A pipe whose reader has left ends the block with status 141 and no word.
     Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
     so, and are mostly ended by then.
     """
-    first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
+    console.prepare()
+    first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ
     try:
-        yield
-    except (UserError, OSError) as error:
+        with console.flushed():
+            yield
+    except (UserError, OSError, MemoryError) as error:
         if not first:
             time.sleep(3)
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
-        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        console.tell(f"{program}: error: {one_line(_text(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -54,10 +60,17 @@ def reported(program: str) -> Iterator[None]:
         raise
 
 
-# Controls (C0, DEL, C1), marks that turn the direction of writing, ends of lines and paragraphs, halves of surrogate pairs.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+def one_line(text: str) -> str:
+    """Return a message as one line that a terminal only shows, its middle left out where it is very long."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= MOST else f"{line[:MOST // 2]} ... {line[-MOST // 2:]}"
 
 
-def printable(text: str) -> str:
-    r"""Return a text with what would steer a terminal or turn its writing around as \n, \x1b, \u202e; all else as it is."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def _text(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's
+        return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
+                f"memory")
+    if getattr(error, "filename", None):
+        return f"{error.filename}: {error.strerror}"
+    return getattr(error, "strerror", None) or str(error)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from . import drawing
 from .engine import Totals
 from .files import write_text, writing
 
@@ -46,6 +47,7 @@ class Log:
         if not active:
             return
         from visualdl import LogWriter
+        drawing.load()                             # now, as it leaves the working folder for a moment: nothing is being read
         self.file = folder / "metrics.jsonl"
         name = time.strftime("%Y%m%d-%H%M%S")      # a folder a start: VisualDL shows a folder's newest file only
         taken = len(list(folder.glob(f"vdl/{name}*")))

@@ -13,7 +13,7 @@ MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffi
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
 # modules that see a Config: nothing below imports them
-PROGRAMS = {"settings", "assemble", "grid", "lr_find", "models.__main__", "report"}
+PROGRAMS = {"settings", "assemble", "grid", "sweep", "lr_find", "models.__main__", "report"}
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
@@ -21,29 +21,36 @@ SOURCES += sorted(ROOT.glob("*.py"))
 BELOW = {
     "models.*": "errors models.about",             # a network's file that is not named below
     "": "",
-    "errors": "",
+    "console": "",
+    "errors": "console",
+    "drawing": "",
+    "environment": "errors",
+    "memory": "errors",
     "files": "errors",
     "safe_pickle": "errors",
     "config": "",                                  # nobody but the programs imports these three
-    "settings": "config errors",
-    "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files freezing "
-                "models ops optim predictor pretrained runtime settings",
+    "plain_yaml": "errors files",
+    "settings": "config errors plain_yaml",
+    "assemble": "checkpoint config console data data.balance data.listing data.mixing data.reader data.recipes errors files "
+                "freezing memory models ops optim predictor pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
-    "grid": "assemble config errors files log plots processes runtime settings",
+    "grid": "assemble config errors files log plain_yaml plots processes runtime settings sweep",
+    "sweep": "config errors settings",
     "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
               "predictor runtime settings",
     "evaluation": "metrics",
     "gradcam": "errors runtime",
     "page": "",
-    "runtime": "errors",
+    "runtime": "environment errors",
     "processes": "",
     "binary": "",
     "metrics": "binary",
-    "plots": "binary errors metrics",
+    "plots": "binary drawing errors metrics",
     "optim": "errors",
     "freezing": "errors",
     "pretrained": "checkpoint errors data.download",
-    "models": "errors models.about",
+    "models": "errors memory models.about models.arguments",
+    "models.arguments": "errors",
     "models.efficientnet": "errors models.about models.layers models.se_resnet",
     "models.nasnet": "errors models.about models.layers models.resnet models.vision",
     "models.preact_resnet": "models.about models.layers models.resnet models.resnet_paper",
@@ -83,7 +90,7 @@ BELOW = {
     "data.transforms": "errors files data.jpeg data.threads",
     "checkpoint": "errors files safe_pickle",
     "engine": "data.reader optim runtime",
-    "log": "engine files metrics plots",
+    "log": "drawing engine files metrics plots",
     "run": "checkpoint data.reader engine errors optim runtime",
     "export": "data.download files metrics models ops ops.build ops.runner plan runtime trace",
     "plan": "trace",
@@ -100,7 +107,7 @@ OUTSIDE = {
     "optim": "paddle", "freezing": "paddle", "settings": "yaml",
     "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
     "assemble": "numpy tqdm", "report": "numpy matplotlib",
-    "lr_find": "numpy tqdm", "grid": "visualdl",
+    "lr_find": "numpy tqdm", "grid": "visualdl", "drawing": "matplotlib", "memory": "psutil", "plain_yaml": "yaml",
     "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy PIL matplotlib sklearn",
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",

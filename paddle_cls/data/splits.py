@@ -1,5 +1,6 @@
 """Parts of a training split held out: as validation split (once, or in turn: k-fold), or to choose a threshold."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,16 +33,15 @@ def share(labels: np.ndarray, part: float) -> np.ndarray:
 
 def read(what: str, setting: str) -> tuple[int, int]:
     """Return (2, 5) of "2/5", and (1, 2) of a share. Raises UserError for anything else; setting: its name."""
-    try:
-        if "/" in what:
-            number, count = (int(text) for text in what.split("/"))
-            if 1 <= number <= count and count > 1:
-                return number, count
-        elif 0 < float(what) < 1:
-            return 1, 2
-    except ValueError:
-        pass
-    raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5")
+    if found := re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", what):
+        number, count = int(found[1]), int(found[2])
+        good = 1 <= number <= count and count >= 2
+    else:
+        number, count = 1, 2
+        good = re.fullmatch(r"0*\.[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+[eE]-[0-9]{1,3}", what) and 0 < float(what) < 1
+    if not good:
+        raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5")
+    return number, count
 
 
 def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> tuple[Split, Split]:
