@@ -29,9 +29,9 @@ BELOW = {
     "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files freezing "
                 "models ops optim predictor pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
-    "grid": "assemble config errors files log plots processes runtime settings",
+    "grid": "assemble config errors files log parts plots processes runtime settings",
     "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
-              "predictor runtime settings",
+              "predictor runtime schema settings strict_json",
     "evaluation": "metrics",
     "gradcam": "errors runtime",
     "page": "",
@@ -80,10 +80,13 @@ BELOW = {
     "data.tables": "errors",
     "data.threads": "runtime",
     "data.transforms": "errors data.jpeg data.threads",
-    "checkpoint": "errors files safe_pickle",
+    "checkpoint": "errors files parts safe_pickle schema",
+    "parts": "errors files schema strict_json",
+    "schema": "errors strict_json",
+    "strict_json": "",
     "engine": "data.reader optim runtime",
-    "log": "engine files metrics plots",
-    "run": "checkpoint data.reader engine errors optim runtime",
+    "log": "engine errors files metrics plots schema",
+    "run": "checkpoint data.reader engine errors files optim runtime schema strict_json",
     "export": "data.download files metrics models ops ops.build ops.runner plan runtime trace",
     "plan": "trace",
     "trace": "",
@@ -103,7 +106,7 @@ OUTSIDE = {
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
-    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
+    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil", "schema": "pydantic",
 }
 
 

@@ -187,7 +187,7 @@ RUN = ("run", "--device", "cpu", "--data-dir", "data")
     ((*RUN, "--output", "none/new"), "--output .*/none/new: there is no folder .*/none; make it first"),
     ((*RUN, "--output", "."), r"--output .*: holds .*, which is no part of a report; choose another folder"),
     ((*RUN, "--output", "run"), r"--output .*/run: holds best\.json, which is no part of a report; choose another folder"),
-    ((*RUN, "--output", "/proc/new"), r"/proc/\.new\.part: cannot be written: No such file or directory"),
+    ((*RUN, "--output", "/proc/new"), r"/proc/\.new\.lock: cannot be written: No such file or directory"),
 ])
 def test_wrong_inputs(refused, flags, message):
     refused(report, message, *flags)

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, unknown
@@ -74,6 +74,7 @@ MODELS = {
     "xception": "xception.Xception",
     "zf5_spp": "spp.ZF5SPP",
 }
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 def check_name(name: str) -> None:
@@ -114,12 +115,21 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
     kwargs: what the constructor takes beside num_classes (`model_arguments` lists it).
     Raises UserError for an unknown name, an argument that the model does not take, or a bad value.
     """
+    check_arguments(name, num_classes, kwargs)
+    return constructor(name)(num_classes=num_classes, **kwargs)
+
+
+def check_arguments(name: str, num_classes: int, given: Mapping[str, object]) -> None:
+    """Raise UserError unless model `name` takes the arguments `given`, of their kinds; nothing is built."""
     taken = model_arguments(name)
-    for argument in sorted(set(kwargs) - set(taken)):
+    for argument in sorted(set(given) - set(taken)):
         raise UserError(f"model {name!r} takes no {argument}; it takes: {', '.join(sorted(taken)) or 'nothing'}")
+    for argument, value in given.items():
+        kind = taken[argument].annotation
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(f"model {name!r}: {argument}={value!r} is not {_KINDS.get(kind, 'allowed')}")
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes} must be at least 1")
-    return constructor(name)(num_classes=num_classes, **kwargs)
 
 
 def head(model: "nn.Layer", name: str, num_classes: int, **kwargs) -> list[str]:
