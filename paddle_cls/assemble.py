@@ -1,7 +1,6 @@
 """From the settings to the parts of a training: run folder, data, network. Shared by the programs, which alone see a Config."""
 
 import dataclasses
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 from . import models, runtime
 from .config import MAY_CHANGE, NOT_SAVED, Config
 from .errors import UserError
-from .files import write_text, writing
+from .files import read_bytes, write_text, writing
 from .settings import keyword_arguments, parse, read_yaml, to_yaml
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def load(config: Config, world: "runtime.World"):
         data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
     split = config.output_dir / "split.csv"
-    if data.drawn and split.exists() and split.read_text(encoding="utf-8") != table_of(data):
+    if data.drawn and split.exists() and read_bytes(split) != table_of(data).encode():
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
@@ -202,8 +201,7 @@ def introduce(config: Config, run, data, resumed: bool, speed: str, report=None)
     text, folder = to_yaml(config), config.output_dir
     split = table_of(data) if data.drawn else None
     with writing(folder):
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
+        new = not (folder / "config.yaml").exists()
         try:
             if split is not None:
                 write_text(folder / "split.csv", split)
@@ -211,8 +209,8 @@ def introduce(config: Config, run, data, resumed: bool, speed: str, report=None)
             if report:
                 write_text(folder / "pretrained.txt", report.text())
         except OSError:
-            if new:
-                shutil.rmtree(folder)
+            for name in ("split.csv", "config.yaml", "pretrained.txt") if new else ():
+                (folder / name).unlink(missing_ok=True)
             raise
     print(text, end="")
     print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "

@@ -84,6 +84,7 @@ BELOW = {
     "parts": "errors files schema strict_json",
     "schema": "errors strict_json",
     "strict_json": "",
+    "lock": "errors files",
     "engine": "data.reader optim runtime",
     "log": "engine errors files metrics plots schema",
     "run": "checkpoint data.reader engine errors files optim runtime schema strict_json",
