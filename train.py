@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from paddle_cls import assemble, processes, runtime
+from paddle_cls import assemble, lock, processes, runtime
 from paddle_cls.config import Config
 from paddle_cls.errors import reported
 
@@ -24,8 +24,14 @@ def main(argv: list[str]) -> int:
     if config.eval_only:
         return evaluate(config)
     world = runtime.World()
-    if world.rank == 0:
-        assemble.check_folder(config)
+    with lock.training_in(config.output_dir, active=world.rank == 0):
+        if world.rank == 0:
+            assemble.check_folder(config)
+        return start(config, world)
+
+
+def start(config: Config, world: runtime.World) -> int:
+    """Train in as many processes as the settings ask for; return the exit status."""
     count, reason = runtime.choose_processes(config.nproc, config.device, config.batch_size)
     if world.size == 1 and count > 1:
         assemble.check_model(config)                 # here, that its mistakes are told once and at once
@@ -96,7 +102,7 @@ def train(config: Config, world: runtime.World) -> int:
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
         "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)})
-    resumed = config.resume and run.resume()
+    resumed = config.resume and run.resume(per_epoch)
     main_process = world.rank == 0
     if main_process:
         assemble.introduce(config, run, data, resumed, speed, report)

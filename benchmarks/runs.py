@@ -8,11 +8,10 @@ import statistics
 import sys
 from pathlib import Path
 
-import yaml
-
 from benchmarks.rounds import markdown
 from paddle_cls.errors import UserError, reported
 from paddle_cls.log import read_rows
+from paddle_cls.settings import read_yaml
 
 COLUMNS = {"accuracy": "val/acc1", "AUC": "val/auc", "AUC from": "val/auc_low", "to": "val/auc_high",
            "sensitivity": "val/sensitivity", "specificity": "val/specificity", "threshold": "val/threshold",
@@ -25,9 +24,11 @@ def last_epoch(folder: Path) -> dict:
     rows = [row for row in read_rows(folder / "metrics.jsonl") if "val/acc1" in row]
     if not rows:
         raise UserError(f"{folder}: no finished epoch in metrics.jsonl")
-    seed = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["seed"]
+    settings = read_yaml(folder / "config.yaml")
+    if "seed" not in settings:
+        raise UserError(f"{folder / 'config.yaml'}: seed is missing; name run folders of train.py")
     seconds = (folder / "last.json").stat().st_mtime - (folder / "config.yaml").stat().st_mtime
-    return {**rows[-1], "epochs": len(rows), "minutes": seconds / 60, "seed": seed}
+    return {**rows[-1], "epochs": len(rows), "minutes": seconds / 60, "seed": settings["seed"]}
 
 
 def table(folders: list[Path]) -> str:

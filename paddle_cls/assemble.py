@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from . import memory, models, runtime
 from .config import MAY_CHANGE, NOT_SAVED, Config
 from .console import printable
 from .errors import UserError
-from .files import write_text, writing
+from .files import read_bytes, write_text, writing
 from .settings import check_together, keyword_arguments, parse, read_yaml, to_yaml
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def load(config: Config, world: "runtime.World"):
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
     _check_memory(config, data, world.size)
     split = config.output_dir / "split.csv"
-    if data.drawn and split.exists() and split.read_text(encoding="utf-8") != table_of(data):
+    if data.drawn and split.exists() and read_bytes(split) != table_of(data).encode():
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
@@ -222,8 +221,7 @@ def introduce(config: Config, run, data, resumed: bool, speed: str, report=None)
     text, folder = to_yaml(config), config.output_dir
     split = table_of(data) if data.drawn else None
     with writing(folder):
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
+        new = not (folder / "config.yaml").exists()
         try:
             if split is not None:
                 write_text(folder / "split.csv", split)
@@ -231,8 +229,8 @@ def introduce(config: Config, run, data, resumed: bool, speed: str, report=None)
             if report:
                 write_text(folder / "pretrained.txt", report.text())
         except OSError:
-            if new:
-                shutil.rmtree(folder)
+            for name in ("split.csv", "config.yaml", "pretrained.txt") if new else ():
+                (folder / name).unlink(missing_ok=True)
             raise
     print(text, end="")
     print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "

@@ -1,13 +1,13 @@
 """Checkpoints: NAME.pdparams (weights), NAME.pdopt (optimizer) and NAME.json (all that is needed to use them).
 
-Written as a whole or not at all. The three files are first written under hidden names; renaming the hidden .json is the
-moment from which the new checkpoint counts, and whoever opens the folder next finishes what a killed process left.
-The .json holds the checksums of all three. Pickles are read without running code in them.
+Written as a whole or not at all, see `parts`. The .json holds the checksums of all three, and is checked by `schema`. Pickles
+are read without running code in them.
 """
 
-import hashlib
+import contextlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from paddle import nn
 from . import safe_pickle
 from .errors import UserError
 from .files import hash_of, sync, write_text, writing
+from .parts import PARTS, check_file, exists, finish, hidden, read
+from .schema import FORMAT, hash_of_info
 
-FORMAT = 1
-PARTS = (".pdparams", ".pdopt")                    # renamed in this order, then the .json
 _NAMES_KEY = "StructuredToParameterName@@"         # Paddle's own entry in a .pdparams
 
 
@@ -28,7 +28,7 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
     """Write `path`.pdparams, .pdopt and .json. A crash at any moment leaves the old or the new checkpoint.
 
     path: without suffix. info: JSON-able; "format" and "sha256" are added. Raises UserError where nothing can be written,
-    ArithmeticError for weights that are not finite (the old checkpoint stays).
+    ArithmeticError for weights or figures that are not finite (the old checkpoint stays).
     """
     for name, value in model.state_dict().items():
         if not bool(paddle.isfinite(value).all()):
@@ -38,86 +38,47 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
         finish(path)
         try:
             for suffix, state in zip(PARTS, (model.state_dict(), optimizer_state), strict=True):
-                paddle.save(dict(state), str(_new(path, suffix)))
-                sync(_new(path, suffix))
+                paddle.save(dict(state), str(hidden(path, suffix)))
+                sync(hidden(path, suffix))
             info = {"format": FORMAT, **info}
-            hashes = {suffix: hash_of(_new(path, suffix)) for suffix in PARTS} | {".json": _hash_of_info(info)}
-            write_text(_new(path, ".json"), json.dumps({**info, "sha256": hashes}, indent=1))
+            hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in PARTS} | {".json": hash_of_info(info)}
+            write_text(hidden(path, ".json"), _as_text({**info, "sha256": hashes}))
         except BaseException:
             for suffix in (".json", *PARTS):
-                _new(path, suffix).unlink(missing_ok=True)
+                hidden(path, suffix).unlink(missing_ok=True)
             raise
         finish(path)
 
 
-def finish(path: Path) -> None:
-    """Complete the checkpoint that a killed process had written but not yet renamed; drop a half-written one."""
-    if _new(path, ".json").exists():
-        for suffix in (*PARTS, ".json"):
-            if _new(path, suffix).exists():
-                os.replace(_new(path, suffix), path.with_name(path.name + suffix))
-    for suffix in PARTS:
-        _new(path, suffix).unlink(missing_ok=True)
-
-
-def _hash_of_info(info: Mapping) -> str:
-    rest = {key: value for key, value in info.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
-
-
-def _new(path: Path, suffix: str) -> Path:
-    return path.with_name(f".{path.name}.new{suffix}")
-
-
-def exists(path: Path) -> bool:
-    """Return whether there is a checkpoint `path` (without suffix), finished or about to be."""
-    return path.with_name(path.name + ".json").exists() or _new(path, ".json").exists()
+def _as_text(info: Mapping) -> str:
+    try:
+        return json.dumps(info, indent=1, allow_nan=False)
+    except ValueError:
+        raise ArithmeticError("the figures are not finite") from None
 
 
 def read_info(path: Path) -> dict:
-    """Return what is in `path`.json, after checking it and the checksums. Raises UserError."""
-    with writing(path):
-        finish(path)
-    file = path.with_name(path.name + ".json")
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such checkpoint; train.py writes one") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: truncated or not JSON ({error}); use another checkpoint") from None
-    needed = {"format": int, "model": dict, "classes": list, "image_size": int, "normalization": dict, "sha256": dict}
-    for key, kind in needed.items():
-        if not isinstance(info, dict) or not isinstance(info.get(key), kind):
-            raise UserError(f"{file}: {key!r} is missing or no {kind.__name__}; use another checkpoint")
-    if info["format"] != FORMAT:
-        raise UserError(f"{file}: written in format {info['format']}, this version reads {FORMAT}")
-    hashed = _hash_of_info(info)
-    if info["sha256"].get(".json", hashed) != hashed:
-        raise UserError(f"{file}: changed since it was saved (checksum differs); use another checkpoint")
-    return info
+    """Return what is in `path`.json, after checking it (`schema.CheckpointInfo`) and its checksum. Raises UserError."""
+    return read(path)[0]
 
 
-def check_file(path: Path, info: Mapping, suffix: str) -> Path:
-    """Return the path of a part of the checkpoint. Raises UserError if it is missing or not what was saved."""
-    file = path.with_name(path.name + suffix)
-    if not file.exists():
-        raise UserError(f"{file}: missing; use another checkpoint")
-    if hash_of(file) != info["sha256"].get(suffix):
-        raise UserError(f"{file}: truncated or changed since it was saved (checksum differs); use another checkpoint")
-    return file
+def read_weights(file: Path, content: bytes | None = None) -> dict[str, np.ndarray]:
+    """Return {name: array} of a .pdparams file, without running code in it. Raises UserError.
 
-
-def read_weights(file: Path) -> dict[str, np.ndarray]:
-    """Return {name: array} of a .pdparams file, without running code in it. Raises UserError."""
-    state = _read_state(file)
+    content: of the file, where it has been read already.
+    """
+    state = _read_state(file, content)
     for name, value in state.items():
         if not isinstance(value, np.ndarray):
             raise UserError(f"{file}: {name!r} is a {type(value).__name__}, not an array")
     return state
 
 
-def _read_state(file: Path) -> dict:
-    state = safe_pickle.load(file)
+def _read_state(file: Path, content: bytes | None = None) -> dict:
+    try:
+        state = safe_pickle.load(file if content is None else content)
+    except UserError as error:
+        raise UserError(str(error) if content is None else f"{file}: {str(error).removeprefix('pickle: ')}") from None
     if not isinstance(state, dict):
         raise UserError(f"{file}: holds a {type(state).__name__}, not a dictionary of arrays")
     state.pop(_NAMES_KEY, None)
@@ -140,13 +101,14 @@ def load_weights(model: nn.Layer, weights: Mapping[str, np.ndarray], source: obj
 
 def load(path: Path, model: nn.Layer, info: Mapping) -> None:
     """Load `path`.pdparams into `model`, strictly. info: from `read_info`."""
-    file = check_file(path, info, ".pdparams")
-    load_weights(model, read_weights(file), file)
+    part = check_file(path, info, ".pdparams")
+    load_weights(model, read_weights(part.path, part.read()), part.path)
 
 
 def read_optimizer(path: Path, info: Mapping) -> dict:
     """Return the content of `path`.pdopt. info: from `read_info`. Raises UserError."""
-    return _read_state(check_file(path, info, ".pdopt"))
+    part = check_file(path, info, ".pdopt")
+    return _read_state(part.path, part.read())
 
 
 def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.Layer,
@@ -172,11 +134,11 @@ def find(place: Path | None, root: Path = Path("output")) -> Path:
     newest run below `root`. Raises UserError if there is none.
     """
     if place is None:
-        runs = {file.parent for name in ("last.json", ".last.new.json") for file in root.glob(f"**/{name}")}
+        runs = _runs(root)
         if not runs:
             raise UserError(f"no checkpoint under {root}/; train one first: python train.py --model resnet --depth 20, or "
                             f"name one with --checkpoint")
-        place = max(runs, key=lambda folder: max(file.stat().st_mtime for file in folder.iterdir()))
+        place = max(runs, key=lambda run: runs[run])
     place = Path(place)
     if place.is_dir():
         for name in ("best", "last"):
@@ -189,3 +151,18 @@ def find(place: Path | None, root: Path = Path("output")) -> Path:
             f"{place}: no such checkpoint"
         raise UserError(f"{alone}; --checkpoint takes a .pdparams written by train.py, or a run folder")
     return bare
+
+
+def _runs(root: Path) -> dict[Path, float]:
+    """Return {run folder below `root`: when its newest file was changed}. What cannot be looked at is passed over."""
+    found, marks = {}, {"last.json", hidden(Path("last"), ".json").name}
+    for folder, _, names in os.walk(root):
+        times = {}
+        for name in names if marks & set(names) else ():
+            with contextlib.suppress(OSError):                 # a link to nothing, or renamed while we look
+                state = os.stat(os.path.join(folder, name))
+                if stat.S_ISREG(state.st_mode):
+                    times[name] = state.st_mtime
+        if marks & times.keys():
+            found[Path(folder)] = max(times.values())
+    return found

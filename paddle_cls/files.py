@@ -124,9 +124,9 @@ def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
     Raises OSError where the file cannot be made.
     """
     with _holding(file, wait) as lock:
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n".encode())
         try:
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n".encode())
             yield
         finally:
             if os.name == "nt":                    # where an open file cannot be removed

@@ -9,7 +9,6 @@ grid.md also has the mean over the seeds. Exit status 1 if a run failed.
 import csv
 import io
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -106,12 +105,13 @@ def rows(folder: Path) -> list[dict]:
 
 def finished(folder: Path, epochs: int, max_steps: int | None) -> bool:
     """Return whether the run in `folder` has done all its epochs or steps, and evaluated them."""
+    from . import parts
     try:
-        info = json.loads((folder / "last.json").read_text(encoding="utf-8"))
-        whole = info["epoch"] >= epochs or info["step"] >= (max_steps or sys.maxsize)
-        return whole and info["figures"]["step"] == info["step"]
-    except (OSError, ValueError, KeyError, TypeError):
+        info, _ = parts.read(folder / "last")
+    except (OSError, UserError):                   # train.py --resume will tell what is wrong with it
         return False
+    whole = info["epoch"] >= epochs or info["step"] >= (max_steps or sys.maxsize)
+    return whole and info["figures"].get("step") == info["step"]
 
 
 def main(argv: list[str]) -> int:

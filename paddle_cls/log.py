@@ -1,6 +1,8 @@
 """Where the figures of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
 
+import contextlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,28 +12,31 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from . import drawing
+from . import drawing, schema
 from .engine import Totals
-from .files import write_text, writing
+from .errors import UserError
+from .files import read_bytes, write_text, writing
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
+MOST_BYTES = 256 << 20                             # of a metrics.jsonl
 FIGURE_SECONDS = 30                                # between two times that figures are drawn
 QUIET_SECONDS = 10                                 # between two progress lines where there is no terminal
 
 
 def read_rows(file: Path) -> list[dict]:
-    """Return the rows of a metrics.jsonl; from a line that a killed process left unfinished on, they are left out."""
-    rows = []
-    for line in file.read_bytes().splitlines() if file.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            break
-        rows.append(row)
+    """Return the rows of a metrics.jsonl, but for a last one that has no line end: a process was killed while it wrote that.
+
+    Raises UserError that names file and line for a row that is no `schema.read_row`, OSError for what is no file.
+    """
+    try:
+        *lines, half = read_bytes(file, MOST_BYTES).split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = [schema.read_row(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
+    with contextlib.suppress(UserError):
+        rows.append(schema.read_row(half, file))
     return rows
 
 
@@ -58,7 +63,10 @@ class Log:
             self.writer = LogWriter(logdir=str(self.folder))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one row of figures under the same names everywhere."""
+        """Write one row of figures under the same names everywhere. Raises ArithmeticError for one that is not finite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise ArithmeticError(f"{name} of step {step} is {value}")
         if not self.active:
             return
         with writing(self.file):

@@ -13,7 +13,7 @@ import paddle
 from . import checkpoint, export, metrics, runtime
 from .data.transforms import TTA, Normalization, decode, eval_views, resize, size_for
 from .errors import UserError, unknown
-from .models import build_model
+from .models import build_model, check_arguments
 
 Picture = np.ndarray | str | Path                  # uint8 (H, W, 3) RGB of any size, or a file
 
@@ -51,25 +51,25 @@ class Predictor:
         cpu or gpu. tta: see above. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
         """
         path = checkpoint.find(None if place is None else Path(place))
-        info = checkpoint.read_info(path)
+        info, parts = checkpoint.read(path, [".pdparams"])
+        weights = parts[".pdparams"]               # held open: a training may put others in their place
+        outputs = info.get("outputs", len(info["classes"]))
         try:
-            outputs = info.get("outputs", len(info["classes"]))
-            about = {**info["model"]["arguments"], "name": info["model"]["name"], "num_classes": outputs}
-            normalization = Normalization(**info["normalization"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
-        checkpoint.check_file(path, info, ".pdparams")
+            check_arguments(info["model"]["name"], outputs, info["model"]["arguments"])
+        except UserError as error:
+            raise UserError(f"{path}.json: {error}; use another checkpoint") from None
+        about = {**info["model"]["arguments"], "name": info["model"]["name"], "num_classes": outputs}
 
         def load_model() -> paddle.nn.Layer:
             model = build_model(**about)
-            checkpoint.load(path, model, info)
+            checkpoint.load_weights(model, checkpoint.read_weights(weights.path, weights.read()), weights.path)
             return model
 
         fast = runtime.set_device(device) == "cpu"
         exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if fast else None
-        threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
-        return cls(load_model, info["classes"], info["image_size"], normalization, threshold=threshold, tta=tta,
-                   exported=exported)
+        threshold = info["figures"].get("val/threshold", 0.5) if outputs == 1 else None
+        return cls(load_model, info["classes"], info["image_size"], Normalization(**info["normalization"]), threshold=threshold,
+                   tta=tta, exported=exported)
 
     @property
     def model(self) -> paddle.nn.Layer:

@@ -112,8 +112,8 @@ def read(file: Path) -> Source:
     bare = file.with_suffix("")
     if not checkpoint.exists(bare):
         return Source(file, checkpoint.read_weights(file))
-    info = checkpoint.read_info(bare)
-    return Source(file, checkpoint.read_weights(checkpoint.check_file(bare, info, ".pdparams")), info=info)
+    info, parts = checkpoint.read(bare, [".pdparams"])
+    return Source(file, checkpoint.read_weights(file, parts[".pdparams"].read()), info=info)
 
 
 def _read_safetensors(file: Path) -> Source:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import assemble, runtime
+from . import assemble, runtime, schema
 from .config import Config, ReportConfig
 from .errors import UserError, reported
-from .files import replacing, writing
+from .files import read_bytes, replacing, writing
 from .settings import parse, read_yaml
+from .strict_json import MOST_BYTES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,8 +85,8 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"--output {folder}: is a file; name a folder")
     names = {file.name for file in folder.iterdir()} if folder.exists() else set()
     try:
-        own = set(json.loads((folder / "figures.json").read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        own = schema.report_files(read_bytes(folder / "figures.json", MOST_BYTES))
+    except OSError:
         own = set()
     if names - own:
         raise UserError(f"--output {folder}: holds {min(names - own)}, which is no part of a report; choose another folder")

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from . import checkpoint
+from . import checkpoint, schema
 from .data.reader import Batch
 from .engine import Totals, predict
 from .errors import UserError
+from .files import writing
 from .optim import EMA
 from .runtime import World
+from .strict_json import shown
 
 _RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the optimizer's own in a .pdopt
 
@@ -30,10 +32,14 @@ class Run:
     def __init__(self, folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, *,
                  ema: EMA | None = None, scaler: "paddle.amp.GradScaler | None" = None, world: World | None = None,
                  about: Mapping):
-        """about: JSON-able description of model, classes and preprocessing, kept in every checkpoint."""
+        """about: JSON-able description of model, classes and preprocessing (`schema.About`), kept in every checkpoint.
+
+        Raises UserError for what could not be read again.
+        """
         self.folder, self.model, self.optimizer, self.ema, self.scaler = folder, model, optimizer, ema, scaler
         self.world = world or World()
         self.about = json.loads(json.dumps(about))
+        schema.check_about(self.about)
         self.epoch, self.step = 0, 0
         self.totals = Totals()
         self.figures: dict = {}
@@ -62,21 +68,30 @@ class Run:
                 **self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
                 "figures": self.figures, "best": self.best})
 
-    def resume(self) -> bool:
-        """Go on from the folder's `last`; return False if there is none. Raises UserError if it does not fit or is broken."""
+    def resume(self, per_epoch: int | None = None) -> bool:
+        """Go on from the folder's `last`; return False if there is none. per_epoch: optimizer steps of a whole pass.
+
+        What a killed process had not renamed yet gets its name. Raises UserError if the checkpoint does not fit or is broken.
+        """
         path = self.folder / "last"
+        if self.world.rank == 0:
+            with writing(path):
+                for name in ("best", "last"):
+                    checkpoint.finish(self.folder / name)
         if not checkpoint.exists(path):
             return False
         info = checkpoint.read_info(path)
         for key, value in self.about.items():
             if info.get(key) != value:
-                raise UserError(f"--resume: {path}.json has {key} = {info.get(key)}, but now it is {value}; choose another "
-                                f"--output-dir, or that run's settings and data")
-        try:
-            self.epoch, self.step = int(info["epoch"]), int(info["step"])
-            self.totals, self.figures, self.best = Totals(**info["totals"]), dict(info["figures"]), info["best"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}.json: {error} is missing or changed; use another checkpoint") from None
+                raise UserError(f"--resume: {path}.json has {key} = {shown(info.get(key))}, but now it is {shown(value)}; choose "
+                                f"another --output-dir, or that run's settings and data")
+        self.epoch, self.step = info["epoch"], info["step"]
+        self.totals, self.figures, self.best = Totals(**info["totals"]), dict(info["figures"]), info["best"]
+        into = self.step - self.epoch * (per_epoch or 0)       # steps of the epoch under way, whose sums are in `totals`
+        if per_epoch and (not 0 <= into <= per_epoch or bool(into) != bool(self.totals.count)):
+            raise UserError(f"--resume: {path}.json has epoch = {self.epoch}, step = {self.step} and sums over "
+                            f"{self.totals.count:g} images, which cannot be where an epoch has {per_epoch} steps; bring the "
+                            f"run's data back, or start another run with another --output-dir")
         checkpoint.load(path, self.model, info)
         self.loaded, extra = checkpoint.load_optimizer(path, self.optimizer, self.model, info)
         weights = [value for key, value in extra.items() if key.startswith(_RAW)]

@@ -34,10 +34,10 @@ BELOW = {
     "assemble": "checkpoint config console data data.balance data.listing data.mixing data.reader data.recipes errors files "
                 "freezing memory models ops optim predictor pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
-    "grid": "assemble config errors files log plain_yaml plots processes runtime settings sweep",
+    "grid": "assemble config errors files log parts plain_yaml plots processes runtime settings sweep",
     "sweep": "config errors settings",
     "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
-              "predictor runtime settings",
+              "predictor runtime schema settings strict_json",
     "evaluation": "metrics",
     "gradcam": "errors runtime",
     "page": "",
@@ -88,10 +88,14 @@ BELOW = {
     "data.threads": "runtime",
     "data.workbook": "errors",
     "data.transforms": "errors files data.jpeg data.threads",
-    "checkpoint": "errors files safe_pickle",
-    "engine": "data.reader optim runtime",
-    "log": "drawing engine files metrics plots",
-    "run": "checkpoint data.reader engine errors optim runtime",
+    "checkpoint": "errors files parts safe_pickle schema",
+    "engine": "optim runtime data.reader",
+    "log": "drawing engine errors files metrics plots schema",
+    "run": "checkpoint engine errors files optim runtime schema strict_json data.reader",
+    "parts": "errors files schema strict_json",
+    "schema": "errors strict_json",
+    "strict_json": "",
+    "lock": "errors files",
     "export": "data.download files metrics models ops ops.build ops.runner plan runtime trace",
     "plan": "trace",
     "trace": "",
@@ -112,7 +116,7 @@ OUTSIDE = {
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
-    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
+    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil", "schema": "pydantic",
 }
 
 

@@ -74,10 +74,9 @@ def test_a_resumed_log_drops_what_the_killed_run_wrote_after_its_checkpoint(tmp_
 
 
 @pytest.mark.parametrize("text, steps", [
-    ("", []), ('{"step": 1}\n{"step": 2}\n', [1, 2]), ('{"step": 1}\n{"st', [1]), ('{"step": 1}\n\n{"step": 3}\n', [1]),
-    ('{"step": 1}\n[2]\n', [1]), ('{"step": 1}\n{"loss": 2}\n', [1]), ('{"step": 1}\n{"step": "two"}\n', [1]),
-    ('{"step": 1}\n\udcff', [1])])
-def test_reading_rows_stops_at_the_first_broken_one(tmp_path, text, steps):
+    ("", []), ('{"step": 1}\n{"step": 2}\n', [1, 2]), ('{"step": 1}\n{"st', [1]), ('{"step": 1}\n{"step": 2}', [1, 2]),
+    ('{"step": 1}\n\udcff', [1]), ('{"step": 1}\n\0\0\0', [1])])
+def test_a_last_row_without_a_line_end_may_be_half_a_row(tmp_path, text, steps):
     (tmp_path / "metrics.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == steps
 

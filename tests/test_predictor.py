@@ -160,11 +160,11 @@ def test_an_edited_description_is_refused(run_folder, tmp_path, change):
 
 @pytest.mark.parametrize("about, message", [
     ({"model": {"name": "resnext", "arguments": {}}}, "unknown model 'resnext'; did you mean 'resnet'"),
-    ({"model": {"arguments": {}}}, r"best\.json: 'name' is missing or changed"),
+    ({"model": {"arguments": {}}}, r"best\.json: model\.name is missing; use another"),
     ({"model": {"name": "resnet", "arguments": {"width": 8}}}, "model 'resnet' takes no width"),
     ({"classes": ["a", "b"]}, r"best\.pdparams: fc\.weight has shape \(64, 10\), the model needs \(64, 2\)"),
-    ({"normalization": {"mean": [0, 0, 0]}}, r"best\.json: .*std.* is missing or changed"),
-    ({"classes": "cat"}, r"best\.json: 'classes' is missing or no list"),
+    ({"normalization": {"mean": [0, 0, 0]}}, r"best\.json: normalization\.std is missing; use another"),
+    ({"classes": "cat"}, r"best\.json: classes: 'cat' is not a list; use another"),
 ])
 def test_a_description_that_does_not_fit_is_refused(run_folder, tmp_path, about, message):
     """As another version of this package might write it, with its right checksum."""

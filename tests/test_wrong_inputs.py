@@ -176,7 +176,7 @@ def with_ema(config: Path) -> None:
     ("", lambda run: edit(run / "last.json", step=7), r"run/last\.json: changed since it was saved"),
     ("", lambda run: edit(run / "last.json", totals={"loss": "x"}), r"run/last\.json: changed since it was saved"),
     ("", lambda run: edit(run / "last.json", classes=["cat"]), r"run/last\.json: changed since it was saved"),
-    ("", lambda run: edit(run / "last.json", format="x"), r"run/last\.json: 'format' is missing or no int"),
+    ("", lambda run: edit(run / "last.json", format="x"), r"run/last\.json: written in format 'x', this version reads 1"),
     ("", lambda run: (run / "config.yaml").write_text("depth: ["), r"config\.yaml:[12]: not YAML"),
     ("", lambda run: (run / "config.yaml").write_text("dept: 8"), r"config\.yaml: unknown key 'dept'; did you mean 'depth'"),
     ("", lambda run: forge(run, "last.pdparams", pickle.dumps({"fc.weight": Harmful(run.parent / "sentinel")})),
