@@ -43,10 +43,25 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
     models.check_name(config.model)
     datasets.check_name(config.dataset)
     recipes.parse(config.augment)
+    _check_together(config)
     needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
     if needing and not config.pretrained:
         raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
     return dataclasses.replace(config, output_dir=folder)
+
+
+def _check_together(config: Config) -> None:
+    """Raise UserError for settings that are good by themselves, but of which one makes nothing of the other."""
+    if config.checkpoint and not config.eval_only:
+        raise UserError(f"--checkpoint {config.checkpoint}: goes with --eval-only; a training starts from --pretrained, or goes "
+                        f"on with --resume")
+    if config.resume and config.eval_only:
+        raise UserError("--resume trains on and --eval-only does not train; leave out one of the two")
+    if config.val_table and config.val_split:
+        raise UserError("--val-table names the validation images and --val-split draws others; leave out one of the two")
+    if config.accumulate > config.batch_size:
+        raise UserError(f"--accumulate {config.accumulate}: more parts than the {config.batch_size} images of a batch "
+                        f"(--batch-size)")
 
 
 def refuse_run_flags(config: Config, program: str) -> None:

@@ -7,6 +7,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from . import console
+
+MOST = 4000                                        # characters of a message
+
 
 class UserError(ValueError):
     """A mistake that the user can mend; entry points print its text on one line and exit with status 2."""
@@ -32,18 +36,20 @@ def report_all(problems: Sequence[str], most: int = 20) -> None:
 def reported(program: str) -> Iterator[None]:
     """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
 
-    So with an OSError: a place that the system does not let us look at, where no better message was at hand.
+    So with an OSError: a place that the system does not let us look at, where no better message was at hand; and with
+    memory that is not enough. A pipe whose reader has left ends the block with status 141 and no word.
     Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
     so, and are mostly ended by then.
     """
-    first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
+    console.prepare()
+    first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0" or "PADDLE_TRAINERS_NUM" not in os.environ
     try:
-        yield
-    except (UserError, OSError) as error:
+        with console.flushed():
+            yield
+    except (UserError, OSError, MemoryError) as error:
         if not first:
             time.sleep(3)
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
-        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        console.tell(f"{program}: error: {one_line(_text(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -51,3 +57,17 @@ def reported(program: str) -> Iterator[None]:
         if not first:
             time.sleep(3)
         raise
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line that a terminal only shows, its middle left out where it is very long."""
+    line = console.printable(" ".join(text.split()))
+    return line if len(line) <= MOST else f"{line[:MOST // 2]} ... {line[-MOST // 2:]}"
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        wanted = " ".join(str(error).split()).partition(" [Hint")[0]           # Paddle adds where in its sources
+        return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
+                f"memory")
+    return f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)

@@ -35,10 +35,10 @@ def choose(what: str, model: nn.Layer, head: Collection[str]) -> list[str]:
     parts = body(model, head)
     if what == "body":
         return parts
-    if what.isdecimal():
-        if not 1 <= int(what) <= len(parts):
+    if what.isascii() and what.isdigit():
+        if not 1 <= int(what[:9]) <= len(parts):
             raise UserError(f"--freeze {what}: below its head this network has {len(parts)} parts: {', '.join(parts)}")
-        return parts[:int(what)]
+        return parts[:int(what[:9])]
     names = [name for name, _ in model.named_parameters()]
     layers = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 1)}
     wanted = [layer.strip() for layer in what.split(",")]

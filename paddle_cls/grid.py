@@ -206,13 +206,11 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[Trial, Mapping]]) -> None:
-    from visualdl import LogWriter
-
-    from . import plots
+    from . import drawing, plots
     figure = plots.grid_figure(found, [(run.values, row["val/acc1"]) for run, row in runs], "accuracy after the last epoch")
     (root / "grid.png").write_bytes(plots.png(plots.pixels(figure)))
     for run, _ in runs:
-        with LogWriter(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
+        with drawing.log_writer()(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
             chosen = {name: getattr(run.config, name) for name in found}
             writer.add_hparams({name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
                                 for name, value in chosen.items()}, ["val/acc1", "val/loss"])

@@ -4,11 +4,13 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from . import binary, metrics
+from . import binary, drawing, metrics
+
+drawing.load_matplotlib()
+from matplotlib import colormaps  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 SHOWN = 16                                         # images in the picture of samples
 

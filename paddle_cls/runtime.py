@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from . import environment
 from .errors import UserError
 
 
 def prepare() -> None:
-    """Set what the math libraries read when Paddle is loaded; call it before that. What the user has set stays."""
+    """Set what the math libraries read when Paddle is loaded; call it before that. What the user has set stays.
+
+    Raises UserError where Paddle would crash.
+    """
+    environment.widen_stack()
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow Paddle's CPU training down; processes speed it up
     os.environ.setdefault("FLAGS_cudnn_exhaustive_search", "1")      # a GPU tries out its convolution algorithms, once a shape
@@ -123,12 +128,13 @@ class World:
     """The processes that train together; alone, everything here is free and does nothing."""
 
     def __init__(self) -> None:
-        self.rank = int(os.environ.get("PADDLE_TRAINER_ID", "0"))
-        self.size = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+        """Raises UserError where Paddle's variables make no sense."""
+        self.rank, self.size = environment.rank_and_size()
 
     def join(self, device: str) -> None:
-        """Meet the other processes (NCCL between GPUs, gloo on CPUs)."""
+        """Meet the other processes (NCCL between GPUs, gloo on CPUs). Raises UserError where nobody says where they are."""
         if self.size > 1:
+            environment.check_places(self.rank, self.size)
             if device == "cpu":
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
             import paddle.distributed as dist

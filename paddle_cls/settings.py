@@ -11,8 +11,10 @@ from pathlib import Path
 
 import yaml
 
+from . import plain_yaml
 from .config import NOT_SAVED, Config, option
 from .errors import UserError, unknown
+from .plain_yaml import NUMBER, WHOLE, shown
 
 
 def parse(cls: type, argv: Sequence[str], *, program: str, description: str, base: Mapping | None = None):
@@ -29,19 +31,18 @@ def parse(cls: type, argv: Sequence[str], *, program: str, description: str, bas
 
 
 def read_yaml(path: str | Path, cls: type = Config) -> dict:
-    """Return {field: value} of a YAML file, checked against `cls`. Raises UserError that names file and key."""
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read --config {path}: {getattr(error, 'strerror', None) or error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    """Return {field: value} of a YAML file, checked against `cls`. Raises UserError that names file and key.
+
+    Fields of several words are flags only.
+    """
+    loaded = plain_yaml.load(path)
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: must hold 'key: value' lines, not a {type(loaded).__name__}")
+    for name in loaded:
+        if name in cls.__dataclass_fields__ and typing.get_origin(_kind(cls, name)[0]) is tuple:
+            raise UserError(f"{path}: {name} goes on the command line: --{name} NAME=VALUE,...")
     return {str(name): coerce(cls, str(name), value, f"{path}: {name}") for name, value in loaded.items()}
 
 
@@ -49,7 +50,7 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
     """Return `value` as the type of field `name`, within its bounds. Raises UserError that starts with `where`."""
     fields = {f.name: f for f in dataclasses.fields(cls)}
     if name not in fields:
-        raise UserError(f"{where.rpartition(':')[0] or where}: {unknown('key', name, fields)}")
+        raise UserError(f"{where.removesuffix(f': {name}')}: {unknown('key', name, fields)}")
     kind, optional = _kind(cls, name)
     meta = fields[name].metadata
     words = ("auto",) if kind is Path else ("auto", "none")
@@ -60,14 +61,26 @@ def coerce(cls: type, name: str, value: typing.Any, where: str) -> typing.Any:
     if typing.get_origin(kind) is tuple:
         return tuple(value)
     if typing.get_origin(kind) is dict:
-        if not isinstance(value, Mapping):         # a flag: fc1=0.003,fc2=0.1
-            value = dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(","))
         _, of_one = typing.get_args(kind)
-        return {str(key): _bounded(of_one, str(one).lower() if isinstance(one, bool) else one, meta, f"{where}: {key}")
-                for key, one in value.items()}
+        return {key: _bounded(of_one, str(one).lower() if isinstance(one, bool) else one, meta, f"{where}: {key}")
+                for key, one in _pairs(value, where).items()}
     if value is False and "off" in meta["choices"]:              # YAML reads off as false
         value = "off"
-    return _bounded(kind, value, meta, where)
+    return _bounded(kind, value, meta, where, saved=issubclass(cls, Config))
+
+
+def _pairs(value: typing.Any, where: str) -> dict[str, typing.Any]:
+    """Return what a mapping holds, or a flag such as fc1=0.003,fc2=0.1."""
+    if not isinstance(value, (Mapping, str)):
+        raise UserError(f"{where}: {shown(value)} is not NAME=VALUE,...")
+    pairs = [(str(key), one) for key, one in value.items()] if isinstance(value, Mapping) else \
+        [(*pair.split("=", 1), "")[:2] for pair in value.split(",")]
+    found: dict[str, typing.Any] = {}
+    for key, one in pairs:
+        if key in found:
+            raise UserError(f"{where}: {_text(key, where)} is there twice; leave one out")
+        found[_text(key, where)] = one
+    return found
 
 
 def keyword_arguments(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, str], where: str) -> dict:
@@ -85,22 +98,34 @@ def keyword_arguments(parameters: Mapping[str, inspect.Parameter], given: Mappin
     return values
 
 
-def _bounded(kind: type, value: typing.Any, meta: Mapping, where: str) -> typing.Any:
+def _bounded(kind: type, value: typing.Any, meta: Mapping, where: str, *, saved: bool = True) -> typing.Any:
     if value == "":
         raise UserError(f"{where}: needs a value ({_WORDS[kind]})")
     try:
         value = _convert(kind, value)
-    except (ValueError, TypeError):
-        raise UserError(f"{where}: {value!r} is not {_WORDS[kind]}") from None
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f"{where}: {shown(value)} is not {_WORDS[kind]}") from None
+    if kind in (str, Path):
+        _text(str(value), where, saved=saved or kind is str)
     if meta["choices"] and value not in meta["choices"]:
         raise UserError(f"{where}: {unknown('value', value, meta['choices'])}")
-    low, high = meta["low"], meta["high"]
+    low, high, most = meta["low"], meta["high"], meta["most"]
     if kind is float and not math.isfinite(value):
         raise UserError(f"{where}: {value} is not a finite number")
+    if most is not None and value > most:
+        raise UserError(f"{where}: {shown(value)} must be at most {most:{'' if isinstance(most, float) else ','}}")
     if (low is not None and value < low) or (high is not None and value > high):
         allowed = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise UserError(f"{where}: {value} must be {allowed}")
+        raise UserError(f"{where}: {shown(value)} must be {allowed}")
     return value
+
+
+def _text(text: str, where: str, *, saved: bool = True) -> str:
+    """Return `text`. Raises UserError where it holds what no file name can, or, to be saved, what is no UTF-8."""
+    wrong = next((char for char in text if ord(char) < 32 or char == "\x7f" or (saved and "\ud800" <= char <= "\udfff")), None)
+    if wrong:
+        raise UserError(f"{where}: {shown(text)} holds {wrong!r}; a setting is UTF-8 text without control characters")
+    return text
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a word"}
@@ -117,7 +142,11 @@ def _convert(kind: type, value: typing.Any) -> typing.Any:
         return str(value)
     if kind in (str, Path) and not isinstance(value, (str, Path)):
         raise ValueError
-    return kind(value)            # PyYAML reads 1e-3 as a str; float() takes both
+    if isinstance(value, str) and kind in (int, float):
+        endless = kind is float and value.lower().lstrip("+-") in ("inf", "infinity", "nan")        # told by _bounded
+        if not endless and not (WHOLE if kind is int else NUMBER).fullmatch(value):
+            raise ValueError
+    return kind(value)            # 1e-3 is a str in YAML, too
 
 
 def _kind(cls: type, name: str) -> tuple[type, bool]:

@@ -140,7 +140,7 @@ def test_what_a_file_cannot_mean(tmp_path, text, message):
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"cannot read --config .*none\.yaml: No such file or directory"):
         flags("--config", str(tmp_path / "none.yaml"))
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="a folder, not a file"):
         flags("--config", str(tmp_path))
     (tmp_path / "latin.yaml").write_bytes("model: bär".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.yaml: 'utf-8' codec can't decode"):

@@ -84,9 +84,9 @@ def test_a_process_that_lost_another_waits_to_be_ended(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "train", lost)
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
     for size, waited in (("2", [3]), ("1", [])):
         monkeypatch.setenv("PADDLE_TRAINERS_NUM", size)
+        monkeypatch.setenv("PADDLE_TRAINER_ID", str(int(size) - 1))
         slept.clear()
         with pytest.raises(RuntimeError, match="closed by peer"):
             train.main(["--nproc", size, "--output-dir", str(tmp_path / "run")])

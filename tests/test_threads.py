@@ -66,6 +66,7 @@ def test_a_process_of_several_has_its_share_of_the_cores(monkeypatch):
     monkeypatch.setattr(threads.runtime, "cores", lambda: 8)
     for world, expected in (("1", 8), ("3", 2), ("16", 1)):
         monkeypatch.setenv("PADDLE_TRAINERS_NUM", world)
+        monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
         executor, count = threads._pool.__wrapped__()
         assert count == expected
         executor.shutdown()

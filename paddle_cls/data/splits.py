@@ -1,5 +1,6 @@
 """Parts of a training split held out: as validation split (once, or in turn: k-fold), or to choose a threshold."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,16 +37,14 @@ def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> t
     what: "0.2" holds out that share, "2/5" the second of five equal parts. setting: its name, for the UserError that is
     raised where it is neither, or where a class would have no sample in one of the two. classes: their names.
     """
-    count = 2
-    try:
-        if "/" in what:
-            number, count = (int(text) for text in what.split("/"))
-            if not 1 <= number <= count or count < 2:
-                raise ValueError
-        elif not 0 < float(what) < 1:
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5") from None
+    number, count = 1, 2
+    if found := re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", what, re.ASCII):
+        number, count = int(found[1]), int(found[2])
+        good = 1 <= number <= count and count >= 2
+    else:
+        good = re.fullmatch(r"0*\.[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+[eE]-[0-9]{1,3}", what, re.ASCII) and 0 < float(what) < 1
+    if not good:
+        raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5")
     images = np.bincount(split.labels, minlength=len(classes))
     few = [f"{classes[label]} has {images[label]}" for label in np.flatnonzero(images < count)]
     if few:

@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from .. import memory
 from ..errors import UserError, unknown
+from . import arguments
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -114,12 +116,29 @@ def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
     kwargs: what the constructor takes beside num_classes (`model_arguments` lists it).
     Raises UserError for an unknown name, an argument that the model does not take, or a bad value.
     """
-    taken = model_arguments(name)
-    for argument in sorted(set(kwargs) - set(taken)):
-        raise UserError(f"model {name!r} takes no {argument}; it takes: {', '.join(sorted(taken)) or 'nothing'}")
+    check_arguments(name, num_classes, kwargs)
+    if num_classes > 10_000 or kwargs.keys() & arguments.MOST.keys() - {"depth"}:              # else it is of the paper's size
+        size = count_parameters(_without_weights(name, num_classes, kwargs))
+        memory.check(4 * size, f"model {name!r} of {size:,} weights takes", "choose smaller --model-args or another --image-size")
+    return constructor(name)(num_classes=num_classes, **kwargs)
+
+
+def check_arguments(name: str, num_classes: int, given: Mapping[str, object]) -> None:
+    """Raise UserError unless model `name` takes the arguments `given`, of their kinds and sizes; nothing is built.
+
+    Of what is read from a file, too: num_classes and the values may be anything.
+    """
+    arguments.check(name, model_arguments(name), given)
+    arguments.check(name, {"num_classes": arguments.NUM_CLASSES}, {"num_classes": num_classes})
     if num_classes < 1:
         raise UserError(f"num_classes={num_classes} must be at least 1")
-    return constructor(name)(num_classes=num_classes, **kwargs)
+
+
+def _without_weights(name: str, num_classes: int, given: Mapping[str, object]) -> "nn.Layer":
+    """Return a network whose weights have shapes only. Weights made later have the names that they would have had."""
+    import paddle
+    with paddle.utils.unique_name.guard(), paddle.LazyGuard():
+        return constructor(name)(num_classes=num_classes, **given)
 
 
 def head(model: "nn.Layer", name: str, num_classes: int, **kwargs) -> list[str]:
@@ -128,9 +147,7 @@ def head(model: "nn.Layer", name: str, num_classes: int, **kwargs) -> list[str]:
     They are found by building the model once more, without weights, for another number of classes: that holds for every
     network, whatever its last layers are called.
     """
-    import paddle
-    with paddle.utils.unique_name.guard(), paddle.LazyGuard():         # weights made later have the names that they would have
-        other = build_model(name, num_classes + 1, **kwargs).state_dict()
+    other = _without_weights(name, num_classes + 1, kwargs).state_dict()
     return [weight for weight, value in model.state_dict().items() if value.shape != other[weight].shape]
 
 

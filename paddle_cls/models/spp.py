@@ -59,6 +59,8 @@ class ZF5SPP(nn.Layer):
         if hidden < 1:
             raise UserError(f"zf5_spp: hidden={hidden} must be at least 1")
         bins = [int(n) for n in levels.split("-")]
+        if sum(n * n for n in bins) > 1024:
+            raise UserError(f"zf5_spp: levels={levels!r} make {sum(n * n for n in bins):,} bins; at most 1,024 are allowed")
         self.features = nn.Sequential(                                                       # of a 224x224 image:
             nn.Conv2D(3, 96, 7, 2, 1), nn.ReLU(), ResponseNorm(), nn.MaxPool2D(3, 2, 1),         # (N, 96, 55, 55)
             nn.Conv2D(96, 256, 5, 2, 1), nn.ReLU(), ResponseNorm(), nn.MaxPool2D(3, 2),          # (N, 256, 13, 13)
