@@ -18,7 +18,8 @@ import numpy as np
 
 from paddle_cls import runtime
 from paddle_cls.data import cifar
-from paddle_cls.errors import UserError
+from paddle_cls.errors import UserError, reported
+from paddle_cls.settings import Parser
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"ResNet-32": ("resnet", ["--depth", "32"]), "VGG": ("vgg", [])}     # title: --model, more flags of train.py
@@ -161,11 +162,18 @@ def write_cifar(folder: Path, train: tuple[np.ndarray, np.ndarray], test: tuple[
 
 def options(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line: rounds, quick, data_dir, peer_python."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="how often each side is measured (default: 5; with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="shorter measurements, a round under two minutes")
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10 (default: noise of the same shape)")
     parser.add_argument("--peer-python", default=sys.executable, help="a Python that has torch (default: this one)")
     chosen = parser.parse_args(argv)
+    if chosen.rounds is not None and not 1 <= chosen.rounds <= 1000:
+        raise UserError(f"--rounds: {chosen.rounds} must be from 1 to 1000")
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
     return chosen
+
+
+if __name__ == "__main__":
+    with reported("benchmarks.rounds"):
+        raise UserError("what the benchmarks share, no program; run python -m benchmarks.train or benchmarks.infer")

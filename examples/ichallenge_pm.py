@@ -3,7 +3,7 @@
 DIR holds PALM-Training400, PALM-Validation400 and labels.csv. Writes palm.pdparams and palm.pdopt.
 """
 
-import argparse
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ import paddle.nn.functional as F
 
 from paddle_cls import metrics
 from paddle_cls.data.ichallenge_pm import data_loader, valid_data_loader
-from paddle_cls.errors import reported
+from paddle_cls.errors import UserError, reported
+from paddle_cls.files import write_bytes, writing
 from paddle_cls.models.alexnet import AlexNet
 from paddle_cls.models.lenet import LeNet
 from paddle_cls.optim import build_optimizer
+from paddle_cls.settings import Parser
 
 # In the tutorial LeNet does not learn: its weights start where the sigmoids are flat, and its fc1 takes steps 300 times
 # too large. Elsewhere the learning rate and the optimizer are the tutorial's.
@@ -50,17 +52,22 @@ def train(model, optimizer, train_reader, valid_reader, epochs: int) -> None:
                 print(f"epoch {epoch}, batch {batch_id}: loss {float(loss):.4f}", flush=True)
         figures = evaluation(model, valid_reader)
         print("[validation] loss {loss:.4f}, accuracy {acc1:.4f}, AUC {auc:.4f}".format(**figures), flush=True)
-    paddle.save(model.state_dict(), "palm.pdparams")
-    paddle.save(optimizer.state_dict(), "palm.pdopt")
+    for name, state in (("palm.pdparams", model.state_dict()), ("palm.pdopt", optimizer.state_dict())):
+        content = io.BytesIO()
+        paddle.save(state, content)
+        with writing(name):                        # whole or not at all
+            write_bytes(Path(name), content.getvalue())
 
 
 def main() -> None:
     """Read the arguments, train, and evaluate what was saved."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(prog="ichallenge_pm.py", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--model", choices=RECIPES, default="alexnet")
     parser.add_argument("--epochs", type=int, default=5)
     options = parser.parse_args()
+    if not 1 <= options.epochs <= 1000:
+        raise UserError(f"--epochs: {options.epochs} must be from 1 to 1000")
     paddle.seed(0)
     train_reader = data_loader(options.data_dir / "PALM-Training400", batch_size=10, mode="train")
     valid_reader = valid_data_loader(options.data_dir / "PALM-Validation400", options.data_dir / "labels.csv")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import models, runtime
+from . import memory, models, runtime
 from .config import MAY_CHANGE, NOT_SAVED, Config
 from .errors import UserError
 from .files import write_text, writing
-from .settings import keyword_arguments, parse, read_yaml, to_yaml
+from .settings import check_together, keyword_arguments, parse, read_yaml, to_yaml
 
 if TYPE_CHECKING:
     from .data import Data
@@ -43,25 +43,11 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
     models.check_name(config.model)
     datasets.check_name(config.dataset)
     recipes.parse(config.augment)
-    _check_together(config)
+    check_together(config)
     needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
     if needing and not config.pretrained:
         raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
     return dataclasses.replace(config, output_dir=folder)
-
-
-def _check_together(config: Config) -> None:
-    """Raise UserError for settings that are good by themselves, but of which one makes nothing of the other."""
-    if config.checkpoint and not config.eval_only:
-        raise UserError(f"--checkpoint {config.checkpoint}: goes with --eval-only; a training starts from --pretrained, or goes "
-                        f"on with --resume")
-    if config.resume and config.eval_only:
-        raise UserError("--resume trains on and --eval-only does not train; leave out one of the two")
-    if config.val_table and config.val_split:
-        raise UserError("--val-table names the validation images and --val-split draws others; leave out one of the two")
-    if config.accumulate > config.batch_size:
-        raise UserError(f"--accumulate {config.accumulate}: more parts than the {config.batch_size} images of a batch "
-                        f"(--batch-size)")
 
 
 def refuse_run_flags(config: Config, program: str) -> None:
@@ -122,11 +108,23 @@ def load(config: Config, world: "runtime.World"):
     with world.first():
         data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
+    _check_memory(config, data, world.size)
     split = config.output_dir / "split.csv"
     if data.drawn and split.exists() and split.read_text(encoding="utf-8") != table_of(data):
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
+
+
+def _check_memory(config: Config, data: "Data", processes: int) -> None:
+    """Raise UserError unless the pixels of a batch fit into the memory: decoded, as numbers, and as the network's input."""
+    side = config.image_size or data.image_size
+    batches = [("--eval-batch-size", min(config.eval_batch_size, len(data.val)))]
+    if not config.eval_only:
+        batches.insert(0, ("--batch-size", min(config.batch_size, len(data.train))))
+    for flag, images in batches:
+        needed = images // processes * 3 * side * side * (1 + 4 + 4)
+        memory.check(needed, f"{images} images of {side}x{side} pixels ({flag}) take", f"lower {flag} or --image-size")
 
 
 def load_for(predictor: "Predictor", path: Path, config: Config) -> "Data":

@@ -63,17 +63,22 @@ def flushed() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            _flush()
     except BrokenPipeError as error:
         if error.filename is not None or not any(map(_is_pipe, (sys.stdout, sys.stderr))):
             raise
         _abandon(sys.stdout, sys.stderr)
         raise SystemExit(PIPE_CLOSED) from None
-    except OSError as error:
-        if error.filename is None and not _can_flush():
-            _abandon(sys.stdout)
-            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
         raise
+    except OSError as error:
+        _abandon(sys.stdout)
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def _is_pipe(stream: TextIO) -> bool:
@@ -81,14 +86,6 @@ def _is_pipe(stream: TextIO) -> bool:
         mode = os.fstat(stream.fileno()).st_mode
         return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
     return False
-
-
-def _can_flush() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
 
 
 def _abandon(*streams: TextIO) -> None:

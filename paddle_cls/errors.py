@@ -67,7 +67,7 @@ def one_line(text: str) -> str:
 
 def _text(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        wanted = " ".join(str(error).split()).partition(" [Hint")[0]           # Paddle adds where in its sources
+        wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's
         return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
                 f"memory")
     return f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)

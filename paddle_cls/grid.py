@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import assemble, processes, runtime
-from .config import MAY_CHANGE, NOT_SAVED, Config, GridConfig
-from .errors import UserError, report_all, reported, unknown
-from .files import write_text, writing
-from .settings import coerce, parse, read_yaml
+from .config import MAY_CHANGE, Config, GridConfig
+from .errors import UserError, report_all, reported
+from .files import write_bytes, write_text, writing
+from .plain_yaml import shown
+from .settings import parse, read_yaml
+from .sweep import axes
 
 PROGRAM = "grid"
 SCRIPT = Path(__file__).resolve().parent.parent / "train.py"
@@ -41,31 +44,6 @@ class Trial(NamedTuple):
         return " ".join(f"{name}={value}" for name, value in self.values.items())
 
 
-def axes(words: Sequence[str]) -> dict[str, list[str]]:
-    """Return {setting: its values, as written} of words such as "batch_size=16,32". Raises UserError for all that is wrong."""
-    found: dict[str, list[str]] = {}
-    problems = []
-    allowed = sorted(set(Config.__dataclass_fields__) - {"output_dir", *NOT_SAVED})
-    for word in words:
-        name, _, text = word.partition("=")
-        name, values = name.replace("-", "_"), text.split(",")
-        if name not in allowed:
-            problems.append(unknown("setting", name, allowed))
-        elif name in found or len(set(values)) < len(values):
-            problems.append(f"{name} is there twice" if name in found else f"{word}: a value is there twice")
-        else:
-            found[name] = values
-            for value in values:
-                try:
-                    coerce(Config, name, value, name)
-                except UserError as error:
-                    problems.append(str(error))
-    report_all([f"--grid {problem}" for problem in problems])
-    if not found:
-        raise UserError("--grid: which settings? For example --grid batch_size=16,32 lr=0.1,0.2")
-    return found
-
-
 def without_grid(argv: Sequence[str]) -> list[str]:
     """Return the flags without --grid and its values."""
     kept: list[str] = []
@@ -80,10 +58,17 @@ def without_grid(argv: Sequence[str]) -> list[str]:
 
 def combinations(found: Mapping[str, Sequence[str]], argv: Sequence[str], root: Path) -> list[Trial]:
     """Return all combinations. Raises one UserError for those whose settings train.py would refuse, or whose folder differs."""
-    runs, problems = [], []
+    runs, problems, folders = [], [], set()
     for values in itertools.product(*found.values()):
         chosen = dict(zip(found, values, strict=True))
         folder = root / ",".join(f"{name}={value}" for name, value in chosen.items()).replace("/", "_")
+        if len(os.fsencode(folder.name)) > 200:    # bytes; file systems take 255
+            problems.append(f"{shown(folder.name)}: too long for the name of a folder; choose shorter values")
+            continue
+        if folder in folders:
+            problems.append(f"{folder}: two combinations would share this folder; name one of the values in another way")
+            continue
+        folders.add(folder)
         flags = [*argv, *itertools.starmap(_flag, chosen.items()), f"--output-dir={folder}"]
         try:
             run = Trial(chosen, flags, assemble.settings(flags, PROGRAM, __doc__))
@@ -206,11 +191,13 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[Trial, Mapping]]) -> None:
-    from . import drawing, plots
+    from visualdl import LogWriter
+
+    from . import plots
     figure = plots.grid_figure(found, [(run.values, row["val/acc1"]) for run, row in runs], "accuracy after the last epoch")
-    (root / "grid.png").write_bytes(plots.png(plots.pixels(figure)))
+    write_bytes(root / "grid.png", plots.png(plots.pixels(figure)))
     for run, _ in runs:
-        with drawing.log_writer()(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
+        with LogWriter(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
             chosen = {name: getattr(run.config, name) for name in found}
             writer.add_hparams({name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
                                 for name, value in chosen.items()}, ["val/acc1", "val/loss"])

@@ -46,7 +46,8 @@ class Log:
         self.active, self.last, self.drawn = active, step, float("-inf")
         if not active:
             return
-        drawing.load_matplotlib()                  # now, as it leaves the working folder for a moment: nothing is being read
+        from visualdl import LogWriter
+        drawing.load()                             # now, as it leaves the working folder for a moment: nothing is being read
         self.file = folder / "metrics.jsonl"
         name = time.strftime("%Y%m%d-%H%M%S")      # a folder a start: VisualDL shows a folder's newest file only
         taken = len(list(folder.glob(f"vdl/{name}*")))
@@ -54,7 +55,7 @@ class Log:
         with writing(folder):
             kept = [row for row in read_rows(self.file) if row["step"] <= step and row.get("epoch", 0) <= epoch]
             write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
-            self.writer = drawing.log_writer()(logdir=str(self.folder))
+            self.writer = LogWriter(logdir=str(self.folder))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write one row of figures under the same names everywhere."""

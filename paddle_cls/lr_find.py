@@ -16,7 +16,7 @@ import numpy as np
 from . import assemble, runtime
 from .config import LrFindConfig
 from .errors import UserError, reported
-from .files import write_text, writing
+from .files import write_bytes, write_text, writing
 
 PROGRAM = "lr_find"
 DIVERGED = 4.0                                     # times the lowest loss so far
@@ -54,7 +54,8 @@ def until_divergence(losses: Iterable[float]) -> np.ndarray:
 def smooth(losses: np.ndarray, width: int) -> np.ndarray:
     """Return the mean over `width` neighbours of each loss (odd; fewer at the ends), which shifts nothing to the right."""
     kernel = np.ones(width)
-    return np.convolve(losses, kernel, "same") / np.convolve(np.ones(len(losses)), kernel, "same")
+    middle = slice(width // 2, width // 2 + len(losses))       # "same" would return `width` numbers for fewer losses
+    return np.convolve(losses, kernel)[middle] / np.convolve(np.ones(len(losses)), kernel)[middle]
 
 
 def suggest(rates: np.ndarray, smoothed: np.ndarray, *, diverged: bool) -> Suggestion:
@@ -160,7 +161,7 @@ def write(folder: Path, rates: np.ndarray, found: np.ndarray, smoothed: np.ndarr
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "lr_find.csv", "lr,loss,smoothed\n" + "".join(
             f"{rate:.6g},{loss:.6g},{mean:.6g}\n" for rate, loss, mean in zip(rates, found, smoothed, strict=True)))
-        (folder / "lr_find.png").write_bytes(picture)
+        write_bytes(folder / "lr_find.png", picture)
 
 
 if __name__ == "__main__":

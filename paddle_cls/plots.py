@@ -7,7 +7,7 @@ import numpy as np
 
 from . import binary, drawing, metrics
 
-drawing.load_matplotlib()
+drawing.load()
 from matplotlib import colormaps  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402

@@ -160,13 +160,16 @@ def _plain(hint: typing.Any) -> tuple[type, bool]:
     return hint, False
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are a UserError, which is told on one line."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Raise UserError."""
         raise UserError(f"{message}; {self.prog} --help lists the flags")
 
 
 def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) -> dict:
-    parser = _Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     if issubclass(cls, Config):
         parser.add_argument("--config", metavar="FILE", help="YAML file of these settings; flags override it")
     for f in dataclasses.fields(cls):
@@ -200,3 +203,17 @@ def to_yaml(config: Config) -> str:
     values = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()
               if k not in NOT_SAVED}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def check_together(config: Config) -> None:
+    """Raise UserError for settings that are good by themselves, but of which one makes nothing of the other."""
+    if config.checkpoint and not config.eval_only:
+        raise UserError(f"--checkpoint {config.checkpoint}: goes with --eval-only; a training starts from --pretrained, or goes "
+                        f"on with --resume")
+    if config.resume and config.eval_only:
+        raise UserError("--resume trains on and --eval-only does not train; leave out one of the two")
+    if config.val_table and config.val_split:
+        raise UserError("--val-table names the validation images and --val-split draws others; leave out one of the two")
+    if config.accumulate > config.batch_size:
+        raise UserError(f"--accumulate {config.accumulate}: more parts than the {config.batch_size} images of a batch "
+                        f"(--batch-size)")

@@ -13,7 +13,7 @@ MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffi
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
 # modules that see a Config: nothing below imports them
-PROGRAMS = {"settings", "assemble", "grid", "lr_find", "models.__main__", "report"}
+PROGRAMS = {"settings", "assemble", "grid", "sweep", "lr_find", "models.__main__", "report"}
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
@@ -31,10 +31,11 @@ BELOW = {
     "config": "",                                  # nobody but the programs imports these three
     "plain_yaml": "errors files",
     "settings": "config errors plain_yaml",
-    "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files freezing "
-                "models ops optim predictor pretrained runtime settings",
+    "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files "
+                "freezing memory models ops optim predictor pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
-    "grid": "assemble config drawing errors files log plots processes runtime settings",
+    "grid": "assemble config errors files log plain_yaml plots processes runtime settings sweep",
+    "sweep": "config errors settings",
     "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
               "predictor runtime settings",
     "evaluation": "metrics",
@@ -104,11 +105,11 @@ OUTSIDE = {
     "data": "numpy cv2 pandas paddle PIL tqdm", "models": "paddle", "optim": "paddle", "freezing": "paddle", "settings": "yaml",
     "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
     "assemble": "numpy tqdm", "report": "numpy matplotlib",
-    "lr_find": "numpy tqdm", "drawing": "visualdl matplotlib", "memory": "psutil", "plain_yaml": "yaml",
+    "lr_find": "numpy tqdm", "grid": "visualdl", "drawing": "matplotlib", "memory": "psutil", "plain_yaml": "yaml",
     "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy PIL matplotlib sklearn",
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
-    "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL matplotlib", "ops": "paddle",
+    "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
     "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
 }
 

@@ -1,5 +1,6 @@
 """List the networks: their parameters, multiply-adds, image size and paper. `--model NAME` tells more about one."""
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -22,7 +23,7 @@ class ListConfig:
 
     model: str | None = option(None, "one network, in detail (default: all)")
     model_args: dict[str, str] | None = option(None, "further arguments of --model, such as scale=0.5")
-    image_size: int | None = option(None, "pixels a side of the image to count with (default: the paper's)", low=1, high=4096)
+    image_size: int | None = option(None, "pixels a side of the image to count with (default: the paper's)", low=1, high=1024)
     format: str = option("text", "of the answer; markdown: the README's table", choices=("text", "json", "markdown"))
 
 
@@ -33,6 +34,13 @@ def main(argv: list[str]) -> int:
         raise UserError("--model-args and --image-size are for one network: name it with --model")
     runtime.prepare()
     rows = iter([one(config)]) if config.model else every()
+    with contextlib.closing(rows) if not config.model else contextlib.nullcontext():       # `| head` stops the counting
+        show(rows, config)
+    return 0
+
+
+def show(rows: Iterator[dict], config: ListConfig) -> None:
+    """Print rows in the format that is asked for."""
     if config.format == "json":
         print(json.dumps(list(rows), indent=1))
     elif config.format == "markdown":
@@ -46,7 +54,6 @@ def main(argv: list[str]) -> int:
         print(f"{'name':20} {'parameters':>10} {'multiply-adds':>13} {'image':>5}  paper")
         for row in rows:
             print(table.text(row), flush=True)
-    return 0
 
 
 def one(config: ListConfig) -> dict:
