@@ -70,4 +70,6 @@ def _text(error: Exception) -> str:
         wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's
         return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
                 f"memory")
-    return f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+    if getattr(error, "filename", None):
+        return f"{error.filename}: {error.strerror}"
+    return getattr(error, "strerror", None) or str(error)

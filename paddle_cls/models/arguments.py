@@ -45,5 +45,7 @@ def _check_one(name: str, argument: str, value: object, hint: object) -> None:
 
 
 def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, (list, dict)) else type(value).__name__
+    if isinstance(value, int) and value.bit_length() > 300:    # Python refuses to write over 4300 digits
+        return "a number of over 90 digits"
+    text = repr(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:80]}..."
