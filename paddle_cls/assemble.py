@@ -10,6 +10,7 @@ import numpy as np
 
 from . import memory, models, runtime
 from .config import MAY_CHANGE, NOT_SAVED, Config
+from .console import printable
 from .errors import UserError
 from .files import write_text, writing
 from .settings import check_together, keyword_arguments, parse, read_yaml, to_yaml
@@ -231,9 +232,10 @@ def introduce(config: Config, run, data, resumed: bool, speed: str, report=None)
     print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
     if report:
-        print(f"pretrained: {report.short()}", *report.notes, f"all of it: {folder / 'pretrained.txt'}", sep="\n  ")
+        print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
+              sep="\n  ")
     for note in (*data.notes, speed):
-        print(note)
+        print(printable(note))
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
     sys.stdout.flush()

@@ -32,7 +32,7 @@ def rank_and_size() -> tuple[int, int]:
     number, count = (os.environ.get(name) for name in ("PADDLE_TRAINER_ID", "PADDLE_TRAINERS_NUM"))
     for name, text, least in (("PADDLE_TRAINER_ID", number, 0), ("PADDLE_TRAINERS_NUM", count, 1)):
         if text is not None and not (re.fullmatch("[0-9]{1,5}", text) and int(text) >= least):
-            raise UserError(f"{name}={text!r} is not a whole number from {least} on; unset it, or start by {LAUNCHER}")
+            raise UserError(f"{name}={text[:80]!r} is not a whole number from {least} on; unset it, or start by {LAUNCHER}")
     if (number is None) != (count is None):
         raise UserError(f"one of PADDLE_TRAINER_ID and PADDLE_TRAINERS_NUM is set, the other is not; unset it, or start by "
                         f"{LAUNCHER}")

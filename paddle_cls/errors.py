@@ -42,7 +42,7 @@ def reported(program: str) -> Iterator[None]:
     so, and are mostly ended by then.
     """
     console.prepare()
-    first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0" or "PADDLE_TRAINERS_NUM" not in os.environ
+    first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ
     try:
         with console.flushed():
             yield

@@ -38,8 +38,9 @@ PRINTS = "print('out'); print('err', file=sys.stderr); open(os.devnull); sys.std
     ("print('x' * 10**6)", "| head -c 1", 141, "x", ""), ("print('x')", "> /dev/full", 2, "",
      "prog: error: standard output: No space left on device\n"),
     ("raise UserError('a')", "2> /dev/full", 2, "", ""),
-    ("import numpy; numpy.zeros(1 << 60, 'uint8')", "", 2, "", "prog: error: not enough memory (Unable to allocate 1.00 EiB for an "
-     "array with shape (1152921504606846976,) and data type uint8); lower --batch-size or --image-size, or free some memory\n"),
+    ("import numpy; numpy.zeros(1 << 60, 'uint8')", "", 2, "",
+     "prog: error: not enough memory (Unable to allocate 1.00 EiB for an array with shape (1152921504606846976,) and data type "
+     "uint8); lower --batch-size or --image-size, or free some memory\n"),
 ], ids=["stdout closed", "stderr closed", "all closed", "error, stdout closed", "error, stderr closed", "descriptor 1 closed",
         "head", "head of one line", "full", "error, full", "memory"])
 def test_streams(body, shell, status, out, err):

@@ -31,7 +31,7 @@ BELOW = {
     "config": "",                                  # nobody but the programs imports these three
     "plain_yaml": "errors files",
     "settings": "config errors plain_yaml",
-    "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files "
+    "assemble": "checkpoint config console data data.balance data.listing data.mixing data.reader data.recipes errors files "
                 "freezing memory models ops optim predictor pretrained runtime settings",
     "lr_find": "assemble config data data.transforms engine errors files plots runtime",
     "grid": "assemble config errors files log plain_yaml plots processes runtime settings sweep",
