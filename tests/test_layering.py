@@ -23,7 +23,10 @@ BELOW = {
     "": "",
     "errors": "",
     "files": "errors",
-    "safe_pickle": "errors",
+    "opcodes": "errors",
+    "safe_arrays": "errors",
+    "safe_pickle": "errors files opcodes safe_arrays",
+    "weights": "errors safe_pickle",
     "config": "",                                  # nobody but the programs imports these three
     "settings": "config errors",
     "assemble": "checkpoint config data data.balance data.listing data.mixing data.reader data.recipes errors files freezing "
@@ -42,7 +45,7 @@ BELOW = {
     "plots": "binary metrics",
     "optim": "errors",
     "freezing": "errors",
-    "pretrained": "checkpoint errors data.download",
+    "pretrained": "checkpoint errors files weights data.download",
     "models": "errors models.about",
     "models.efficientnet": "errors models.about models.layers models.se_resnet",
     "models.nasnet": "errors models.about models.layers models.resnet models.vision",
@@ -59,7 +62,7 @@ BELOW = {
     "data": "errors data.dataset data.reader data.recipes data.splits data.transforms",
     "data.augment": "",
     "data.balance": "errors",
-    "data.cifar": "errors safe_pickle data.dataset data.download data.reader data.transforms",
+    "data.cifar": "errors files safe_pickle data.dataset data.download data.reader data.transforms",
     "data.check": "errors files data data.folder data.listing data.reader data.splits data.table data.threads data.transforms",
     "data.dataset": "data.reader data.transforms",
     "data.download": "errors files",
@@ -80,10 +83,10 @@ BELOW = {
     "data.tables": "errors",
     "data.threads": "runtime",
     "data.transforms": "errors data.jpeg data.threads",
-    "checkpoint": "errors files safe_pickle",
+    "checkpoint": "errors files weights",
     "engine": "data.reader optim runtime",
     "log": "engine files metrics plots",
-    "run": "checkpoint data.reader engine errors optim runtime",
+    "run": "checkpoint data.reader engine errors optim runtime weights",
     "export": "data.download files metrics models ops ops.build ops.runner plan runtime trace",
     "plan": "trace",
     "trace": "",
@@ -103,7 +106,7 @@ OUTSIDE = {
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
-    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
+    "safe_arrays": "numpy", "weights": "numpy", "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
 }
 
 

@@ -116,5 +116,5 @@ def test_what_is_no_pickle_is_a_user_error(content):
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match="none: cannot be read: No such file or directory"):
         safe_pickle.load(tmp_path / "none")
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="cannot be read: a folder, not a file"):
         safe_pickle.load(tmp_path)

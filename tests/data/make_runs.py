@@ -79,7 +79,7 @@ def main(name: str) -> None:
             entry, content = tarfile.TarInfo(str(file)), file.read_bytes()
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-    for run, flags in SETTINGS.items():
+    for run in SETTINGS:
         with paddle.utils.unique_name.guard():
             train.main(f"--resume --nproc 1 --max-steps 6 --output-dir {run}".split())
         lines = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
