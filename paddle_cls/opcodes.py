@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import UserError
 
-MOST_STEPS = 1_000_000                             # of a file: what 40,000 arrays take, and half a second
+MOST_STEPS = 500_000                               # of a file: what 20,000 arrays take, and half a second
 _STOP, _INT, _FLOAT = pickle.STOP[0], struct.Struct("<i"), struct.Struct(">d")
 
 
@@ -79,7 +79,7 @@ class Machine:
 
     def put(self, index: int) -> None:
         """Remember the top of the stack."""
-        if not 0 <= index <= len(self.data):
+        if not 0 <= index <= max(255, len(self.data)):
             raise ValueError(f"place {index} of the memo in a file of {len(self.data)} bytes")
         self.memo[index] = self.stack[-1]
 

@@ -66,9 +66,9 @@ def _array(data: object, dtype: object, shape: object, order: str) -> np.ndarray
 def _number(dtype: object) -> np.dtype:
     """Return the dtype of a recorded call; its state is (3, byte order, and nothing of what records and objects have)."""
     match dtype:
-        case Call("dtype", (str() | bytes() as code, _, _), (3, str() | bytes() as order, *rest)):
+        case Call("dtype", (str() | bytes() as code, _, _), (version, str() | bytes() as order, *rest)):
             code, order = (word if isinstance(word, str) else word.decode("latin1") for word in (code, order))
-            if code in NUMBERS and order in ORDERS and rest == [None, None, None, -1, -1, 0]:
+            if code in NUMBERS and order in ORDERS and [version, *rest] == [3, None, None, None, -1, -1, 0]:
                 return np.dtype(f"{order}{code}")
             raise UserError(f"it holds an array of type {code[:20]!r}; the types of data are {' '.join(sorted(NUMBERS))}")
     raise UserError("it holds an array of no type that NumPy writes")
