@@ -143,6 +143,9 @@ def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.
         raise UserError(f"{path}.pdopt: state of other parameters than this model's: {foreign[:3]}")
     for key, owner in owners.items():              # Adam's powers of its betas are one number each
         state[key] = fitting(f"{path}.pdopt", key, state[key], (1,) if "_pow_acc_" in key else shapes[owner])
+    for key, value in extra.items():
+        if not isinstance(value, (bool, int, float, np.ndarray)):
+            raise UserError(f"{path}.pdopt: {key} is a {type(value).__name__}, neither an array nor a number")
     optimizer.set_state_dict(dict(state))           # Paddle 2.6 empties what it is given
     return state, extra
 

@@ -43,6 +43,8 @@ def build(call: Call) -> np.ndarray | np.generic:
             return _array(data, dtype, shape, "F" if fortran in (True, 1) else "C")
         case "_frombuffer", (data, dtype, shape, "C" | "F" as order), None:
             return _array(data, dtype, shape, order)
+        case "_frombuffer", (data, dtype, shape, "K", tuple() as axes), None if all(type(axis) is int for axis in axes):
+            return _array(data, dtype, shape, "C").transpose(axes)             # NumPy refuses what is no permutation
         case "scalar", (dtype, data), None:
             return _array(data, dtype, (), "C")[()]
     raise UserError(f"it calls NumPy's {call.what} as NumPy never does; nothing of it was run")

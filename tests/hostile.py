@@ -100,6 +100,8 @@ OTHERS = {
     "text for bytes": (P4 + array((2,), F4, put("x" * 8)) + b".", "but no bytes for it"),
     "a buffer's order": (P4 + called("numpy.core.numeric._frombuffer", EIGHT, F4, put((2,)), put("K")) + b".",
                          "it calls NumPy's _frombuffer as NumPy never does"),
+    "a buffer's axes": (P4 + called("numpy.core.numeric._frombuffer", EIGHT, F4, put((2,)), put("K"), put((3,))) + b".",
+                        "truncated or not a pickle .axes don't match array|truncated or not a pickle .axis 3 is out of bounds"),
     "a scalar's object": (P4 + called("numpy.core.multiarray.scalar", dtype("O8"), EIGHT) + b".", "an array of type 'O8'"),
     "a state twice": (P4 + F4 + put((3,)) + b"b.", f"refused: it sets the state of a Call, {CALLS}"),
     "a state of a name": (P4 + b"cnumpy\ndtype\n" + put({"what": "x"}) + b"b.", f"refused: it sets the state of a Name, {CALLS}"),

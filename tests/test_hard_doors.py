@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from fakes import forge, rgb, write_cifar
 from hostile import GRAVEST, P4, WITHIN, array, content, dtype, put, under
 from PIL import Image
+from safetensors.numpy import save_file
+from test_pretrained import HEAD, arrays, net
 from test_wrong_inputs import NEW, RESUME
 
 import infer
@@ -19,8 +22,10 @@ from paddle_cls.checkpoint import load_weights
 from paddle_cls.data import cifar
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model, head
+from paddle_cls.optim import EMA, build_optimizer
 from paddle_cls.pretrained import load, read
-from paddle_cls.weights import read_weights
+from paddle_cls.run import Run
+from paddle_cls.weights import read_state, read_weights
 
 INFER = ("--image", "picture.png", "--device", "cpu", "--checkpoint")
 
@@ -63,6 +68,8 @@ def archive(here: Path, data: bytes) -> tuple:
     return train, *NEW, "--data-dir", "other"
 
 
+ABOUT = {"model": {"name": "resnet", "arguments": {"depth": 8}}, "classes": list(cifar.CLASSES), "image_size": 32,
+         "normalization": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
 DOORS = (pretrained, pretrained_run, answer, resume_weights, resume_optimizer, batch, archive)
 
 
@@ -163,6 +170,43 @@ MOMENT = "conv2d_0.w_0_moment1_0"
 def test_an_optimizer_of_other_kinds_is_refused(refused, here, change, message):
     script, *arguments = resume_optimizer(here, pickle.dumps(change))
     refused(script, message, *arguments)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda value: value.astype("int64"), r"paddle_cls\.weights\.0 holds .* no fractions \(int64\)"),
+    (lambda value: np.full_like(value, np.inf), r"paddle_cls\.weights\.0 holds numbers that are not finite"),
+    (lambda value: value[:3], r"paddle_cls\.weights\.0 has shape \(3, 3, 3, 3\), the model needs \(16, 3, 3, 3\)"),
+    (lambda value: [1, 2], r"paddle_cls\.weights\.0 is a list, neither an array nor a number"),
+])
+def test_averages_of_other_kinds_are_refused(tmp_path, change, message):
+    def begun() -> Run:
+        with paddle.utils.unique_name.guard():     # as in a new process
+            model = build_model("resnet", 10, depth=8)
+        return Run(tmp_path, model, build_optimizer("adam", model), ema=EMA(model, 0.9), about=ABOUT)
+    begun().save("last")
+    assert begun().resume()
+    state, key = read_state(tmp_path / "last.pdopt"), "paddle_cls.weights.0"
+    forge(tmp_path, "last.pdopt", pickle.dumps(state | {key: change(state[key])}))
+    with pytest.raises(UserError, match=rf"last\.pdopt: {message}"):
+        begun().resume()
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"bn1._variance": -np.ones(8, "float32")}, r"bn1\._variance holds a negative variance, -1"),
+    ({"fc.weight": np.ones((8, 3), "int32")}, r"fc\.weight holds .* no fractions \(int32\)"),
+    ({"fc.bias": np.full(3, np.nan, "float16")}, r"fc\.bias holds numbers that are not finite .*\(float16\)"),
+    ({}, None),
+])
+def test_a_safetensors_of_other_kinds_is_refused(tmp_path, change, message):
+    model = net(0)
+    before = arrays(model)
+    save_file({name: array.astype("float16") for name, array in arrays(net(1)).items()} | change, tmp_path / "x.safetensors")
+    if message is None:
+        assert "converted to float32 from float16" in load(model, read(tmp_path / "x.safetensors"), HEAD).notes
+        return
+    with pytest.raises(UserError, match=rf"x\.safetensors: {message}"):
+        load(model, read(tmp_path / "x.safetensors"), HEAD)
+    assert all(np.array_equal(array, before[name]) for name, array in arrays(model).items())       # none was set
 
 
 @pytest.mark.parametrize("name", ["x.pdparams", "x.safetensors", "run/best.pdparams", "run/last.pdopt",

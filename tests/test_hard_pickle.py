@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hostile import HOSTILE, OPCODES, crash, objects
+from hostile import GRAVEST, HOSTILE, OPCODES, crash, objects
 
 from paddle_cls import opcodes, safe_arrays
 from paddle_cls.errors import UserError
@@ -20,7 +20,7 @@ def test_a_hostile_pickle_is_refused_in_a_moment(what):
     started = time.process_time()
     with pytest.raises(UserError, match=f"^pickle: .*{message}") as error:
         load(data)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < (1 if what in GRAVEST else 3)
     assert len(str(error.value)) < 300
     with pytest.raises(UserError):
         load(data, encoding="bytes")
@@ -61,6 +61,7 @@ GOOD = {
     "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)], "swapped": np.arange(6, dtype=">i2").reshape(2, 3), 3: {}, None: [[]],
     "kinds": [np.ones((2, 2), kind) for kind in sorted(safe_arrays.NUMBERS)], "empty": [np.zeros((0, 3)), np.zeros(())],
     "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "cut": np.arange(9)[::2],
+    "turned": np.arange(24, dtype="i2").reshape(2, 3, 4).transpose(1, 0, 2),
     "scalars": [np.float32(0.5), np.uint8(3), np.bool_(True)]}
 
 
