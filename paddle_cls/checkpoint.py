@@ -8,20 +8,18 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from . import safe_pickle
 from .errors import UserError
 from .files import hash_of, sync, write_text, writing
 from .parts import PARTS, check_file, exists, finish, hidden, read
 from .schema import FORMAT, hash_of_info
-
-_NAMES_KEY = "StructuredToParameterName@@"         # Paddle's own entry in a .pdparams
+from .weights import fitting, read_state, read_weights
 
 
 def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -> None:
@@ -62,41 +60,15 @@ def read_info(path: Path) -> dict:
     return read(path)[0]
 
 
-def read_weights(file: Path, content: bytes | None = None) -> dict[str, np.ndarray]:
-    """Return {name: array} of a .pdparams file, without running code in it. Raises UserError.
-
-    content: of the file, where it has been read already.
-    """
-    state = _read_state(file, content)
-    for name, value in state.items():
-        if not isinstance(value, np.ndarray):
-            raise UserError(f"{file}: {name!r} is a {type(value).__name__}, not an array")
-    return state
-
-
-def _read_state(file: Path, content: bytes | None = None) -> dict:
-    try:
-        state = safe_pickle.load(file if content is None else content)
-    except UserError as error:
-        raise UserError(str(error) if content is None else f"{file}: {str(error).removeprefix('pickle: ')}") from None
-    if not isinstance(state, dict):
-        raise UserError(f"{file}: holds a {type(state).__name__}, not a dictionary of arrays")
-    state.pop(_NAMES_KEY, None)
-    # Paddle keeps some tensors as (name, array)
-    return {name: value[1] if isinstance(value, tuple) and len(value) == 2 else value for name, value in state.items()}
-
-
 def load_weights(model: nn.Layer, weights: Mapping[str, np.ndarray], source: object) -> None:
-    """Set every weight and buffer of `model`. Raises UserError unless names and shapes are exactly the model's."""
+    """Set every weight and buffer of `model`. Raises UserError unless names, shapes and numbers are what the model needs."""
     own = model.state_dict()
     missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
     if missing or extra:
         raise UserError(f"{source}: not the weights of this model: {len(missing)} are missing {missing[:3]}, "
                         f"{len(extra)} too many {extra[:3]}")
-    for name, value in own.items():
-        if tuple(value.shape) != weights[name].shape:
-            raise UserError(f"{source}: {name} has shape {weights[name].shape}, the model needs {tuple(value.shape)}")
-    model.set_state_dict({name: np.asarray(value) for name, value in weights.items()})
+    model.set_state_dict({name: fitting(source, name, weights[name], tuple(value.shape), value.dtype)
+                          for name, value in own.items()})
 
 
 def load(path: Path, model: nn.Layer, info: Mapping) -> None:
@@ -108,7 +80,7 @@ def load(path: Path, model: nn.Layer, info: Mapping) -> None:
 def read_optimizer(path: Path, info: Mapping) -> dict:
     """Return the content of `path`.pdopt. info: from `read_info`. Raises UserError."""
     part = check_file(path, info, ".pdopt")
-    return _read_state(part.path, part.read())
+    return read_state(part.path, part.read())
 
 
 def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.Layer,
@@ -119,12 +91,25 @@ def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.
     """
     state = read_optimizer(path, info)
     extra = {key: state.pop(key) for key in list(state) if key.startswith("paddle_cls.")}
-    names = tuple(f"{p.name}_" for p in model.parameters())
-    foreign = sorted(key for key in state if not key.startswith(names))     # Paddle would pass them over without a word
+    shapes = {p.name: tuple(p.shape) for p in model.parameters()}
+    owners = {key: _owner(key, shapes) for key in state}
+    foreign = sorted(key for key, owner in owners.items() if owner is None)      # Paddle would pass them over without a word
     if foreign:
         raise UserError(f"{path}.pdopt: state of other parameters than this model's: {foreign[:3]}")
+    for key, owner in owners.items():              # Adam's powers of its betas are one number each
+        state[key] = fitting(f"{path}.pdopt", key, state[key], (1,) if "_pow_acc_" in key else shapes[owner])
+    for key, value in extra.items():
+        if not isinstance(value, (bool, int, float, np.ndarray)):
+            raise UserError(f"{path}.pdopt: {key} is a {type(value).__name__}, neither an array nor a number")
     optimizer.set_state_dict(dict(state))           # Paddle 2.6 empties what it is given
     return state, extra
+
+
+def _owner(key: str, names: Collection[str]) -> str | None:
+    """Return the parameter whose state the optimizer keeps under `key`, such as conv2d_0.w_0 of conv2d_0.w_0_moment1_0."""
+    while key and key not in names:
+        key = key.rpartition("_")[0]
+    return key or None
 
 
 def find(place: Path | None, root: Path = Path("output")) -> Path:

@@ -17,6 +17,8 @@ from paddle import nn
 from . import checkpoint
 from .data.download import cache_dir, download
 from .errors import UserError, unknown
+from .files import opened
+from .weights import fitting, read_weights
 
 KINDS = (".pdparams", ".safetensors")
 # The ends of a batch norm's names in PyTorch: what Paddle calls it, None for what it does not have.
@@ -111,14 +113,15 @@ def read(file: Path) -> Source:
         return _read_safetensors(file)
     bare = file.with_suffix("")
     if not checkpoint.exists(bare):
-        return Source(file, checkpoint.read_weights(file))
+        return Source(file, read_weights(file))
     info, parts = checkpoint.read(bare, [".pdparams"])
-    return Source(file, checkpoint.read_weights(file, parts[".pdparams"].read()), info=info)
+    return Source(file, read_weights(file, parts[".pdparams"].read()), info=info)
 
 
 def _read_safetensors(file: Path) -> Source:
     from safetensors import SafetensorError, safe_open
     try:
+        opened(file).close()                       # which waits for no FIFO, as the library would
         with safe_open(file, framework="np") as content:
             return Source(file, {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {})  # noqa: SIM118
     except OSError as error:
@@ -162,11 +165,12 @@ def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Seq
         report.unused.append((name, f"{found[name].shape}: no such weight here"))
         wrong["too many"].append(f"{name} {found[name].shape}")
     _check(report, source, wrong, head, partial)
-    for name, _ in report.loaded:
-        if found[name].dtype.kind != "f" or not np.isfinite(found[name]).all():
-            raise UserError(f"{source.file}: {name} holds numbers that are not finite or no fractions ({found[name].dtype})")
-    for name, _ in report.loaded:
-        own[name].set_value(found[name].astype(np.float32))
+    fits = {name: fitting(source.file, name, found[name], tuple(own[name].shape), own[name].dtype) for name, _ in report.loaded}
+    for name, array in fits.items():
+        own[name].set_value(array)
+    converted = sorted({str(found[name].dtype) for name in fits if found[name].dtype != fits[name].dtype})
+    if converted:
+        notes.append(f"converted to float32 from {', '.join(converted)}")
     return report
 
 

@@ -18,6 +18,7 @@ from .files import writing
 from .optim import EMA
 from .runtime import World
 from .strict_json import shown
+from .weights import fitting
 
 _RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the optimizer's own in a .pdopt
 
@@ -94,14 +95,14 @@ class Run:
                             f"run's data back, or start another run with another --output-dir")
         checkpoint.load(path, self.model, info)
         self.loaded, extra = checkpoint.load_optimizer(path, self.optimizer, self.model, info)
-        weights = [value for key, value in extra.items() if key.startswith(_RAW)]
+        weights = {key: value for key, value in extra.items() if key.startswith(_RAW)}
         scaler = {key.removeprefix(_SCALER): value for key, value in extra.items() if key.startswith(_SCALER)}
         if len(weights) != (len(self.ema.weights) if self.ema else 0) or bool(scaler) != bool(self.scaler):
             raise UserError(f"{path}.pdopt: saved with another --ema-decay or --amp than now, or by an earlier version")
         if self.ema:
             self.ema = EMA(self.model, self.ema.decay)
-            for weight, value in zip(self.ema.weights, weights, strict=True):
-                weight.set_value(np.asarray(value))
+            for weight, (key, value) in zip(self.ema.weights, weights.items(), strict=True):
+                weight.set_value(fitting(f"{path}.pdopt", key, value, tuple(weight.shape)))
         if self.scaler:
             self.scaler.load_state_dict(scaler)
         return True

@@ -22,6 +22,7 @@ from paddle_cls import checkpoint, files, lock, parts, report
 from paddle_cls.errors import UserError
 from paddle_cls.log import Log, read_rows
 from paddle_cls.predictor import Predictor
+from paddle_cls.weights import read_state
 
 RESUME = ["--resume", "--nproc", "1", "--device", "cpu", "--data-dir", "data", "--output-dir", "run", "--epochs", "2"]
 NEW = ["--depth", "8", "--nproc", "1", "--device", "cpu", "--data-dir", "data", "--output-dir", "new"]
@@ -159,7 +160,7 @@ def test_a_reader_beside_a_process_that_saves_gets_a_whole_checkpoint(tmp_path):
     while len(seen) < 300 or (len(set(seen)) < 10 and time.monotonic() < deadline):
         info, held = parts.read(tmp_path / "last", parts.PARTS)
         weights = checkpoint.read_weights(held[".pdparams"].path, held[".pdparams"].read())
-        state = checkpoint._read_state(held[".pdopt"].path, held[".pdopt"].read())
+        state = read_state(held[".pdopt"].path, held[".pdopt"].read())
         assert {float(value.flat[0]) for value in (*weights.values(), state["x"])} == {info["step"]}
         seen.append(info["step"])
     stop.set()

@@ -9,11 +9,13 @@ import os
 import tarfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from .. import safe_pickle
 from ..errors import UserError
+from ..files import opened, read_bytes
 from .dataset import Data
 from .download import cache_dir, download
 from .reader import Reader, Split
@@ -24,6 +26,7 @@ SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 URL_VARIABLE, SHA256_VARIABLE = "PADDLE_CLS_CIFAR10_URL", "PADDLE_CLS_CIFAR10_SHA256"
 ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MOST, MOST_UNPACKED = 1 << 28, 1 << 29             # bytes of a batch and of all files; the published have 31 and 186 million
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 
 
@@ -67,30 +70,63 @@ def _read(root: Path, names: tuple[str, ...]) -> list[tuple[str, bytes]]:
     for folder in (root / FOLDER, root):
         if any((folder / name).exists() for name in names):
             try:
-                return [(str(folder / name), (folder / name).read_bytes()) for name in names]
+                return [(str(folder / name), read_bytes(folder / name, MOST)) for name in names]
             except OSError as error:
                 raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
     archive = root / ARCHIVE
-    if not archive.is_file():
+    if not archive.exists():
         raise UserError(f"{root}: no {FOLDER}/ and no {ARCHIVE} in this folder; put one there, or leave out --data-dir "
                         f"to download it")
-    if not archive.stat().st_size:
-        raise UserError(f"{archive}: the file is empty; delete it and download it again")
-    found = {}
     try:
-        with gzip.open(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                name = member.name.removeprefix(f"{FOLDER}/")
-                if name in names and member.isfile():
-                    found[name] = tar.extractfile(member).read()
-            while file.read(1 << 20):              # to the end, where gzip has its checksum
-                pass
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{archive}: truncated or corrupt ({error}); delete it and download it again") from None
+        packed = opened(archive)
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be read: {error.strerror}") from None
+    with packed:
+        found = _unpack(archive, packed, names)
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(f"{archive}: it lacks {FOLDER}/{missing[0]}; it is not CIFAR-10's archive")
     return [(f"{archive}:{name}", found[name]) for name in names]
+
+
+def _unpack(archive: Path, packed: BinaryIO, names: tuple[str, ...]) -> dict[str, bytes]:
+    if not archive.stat().st_size:
+        raise UserError(f"{archive}: the file is empty; delete it and download it again")
+    found = {}
+    try:
+        with gzip.open(packed) as unzipped:
+            file = _Bounded(unzipped)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    name = member.name.removeprefix(f"{FOLDER}/")
+                    if name in names and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):    # no link, device or holes
+                        found[name] = tar.extractfile(member).read()
+            while file.read(1 << 20):              # to the end, where gzip has its checksum
+                pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, IndexError, OverflowError) as error:
+        raise UserError(f"{archive}: truncated or corrupt ({error}); delete it and download it again") from None
+    return found
+
+
+class _Bounded:
+    """An unzipped file for tarfile, which takes the sizes in its headers for true and would read so much at once."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.tell = file, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes. Raises OSError past MOST_UNPACKED."""
+        self._check(self.tell() + size)
+        return self.file.read(size)
+
+    def seek(self, place: int) -> int:
+        """Go to a place. Raises OSError past MOST_UNPACKED."""
+        self._check(place)
+        return self.file.seek(place)
+
+    def _check(self, place: int) -> None:
+        if place > MOST_UNPACKED:
+            raise OSError(f"it claims to hold over {MOST_UNPACKED:,} bytes")
 
 
 def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -98,15 +134,27 @@ def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         batch = safe_pickle.load(content, encoding="bytes")
     except UserError as error:
         raise UserError(f"{name}: {str(error).removeprefix('pickle: ')}") from None
-    try:
-        data, labels = batch[b"data"], np.asarray(batch[b"labels"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise UserError(f"{name}: not a CIFAR-10 batch: it lacks 'data' or 'labels'") from None
+    if not isinstance(batch, dict) or not {b"data", b"labels"} <= set(batch):
+        raise UserError(f"{name}: not a CIFAR-10 batch: it lacks 'data' or 'labels'")
+    data = batch[b"data"]
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise UserError(f"{name}: 'data' is not uint8 (N, 3072)")
+    labels = _labels(name, batch[b"labels"], len(data))
     if labels.shape != (len(data),) or labels.dtype.kind != "i":
         raise UserError(f"{name}: {len(data)} images, but labels of shape {labels.shape} and type {labels.dtype}")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
         raise UserError(f"{name}: labels from {labels.min()} to {labels.max()}, allowed are 0 to 9")
     images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)             # a view: the network wants channels first again
     return images, labels.astype(np.int64)
+
+
+def _labels(name: str, labels: object, count: int) -> np.ndarray:
+    """Return labels as an array. NumPy is given a flat list of numbers only: of lists in lists it would try every path."""
+    if isinstance(labels, np.ndarray):
+        return labels
+    others = [label for label in labels if not isinstance(label, (int, np.integer))] if isinstance(labels, list) else [labels]
+    if others and not (isinstance(labels, list) and isinstance(others[0], (str, bytes, float))):
+        raise UserError(f"{name}: not a CIFAR-10 batch: its 'labels' are no list of numbers")
+    if others:
+        raise UserError(f"{name}: {count} images, but labels of shape ({len(labels)},) and type {np.asarray(others[0]).dtype}")
+    return np.asarray(labels)
