@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from . import cache
 from .errors import UserError
 
 
 def prepare() -> None:
     """Set what the math libraries read when Paddle is loaded; call it before that. What the user has set stays."""
+    cache.settle()
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow Paddle's CPU training down; processes speed it up
     os.environ.setdefault("FLAGS_cudnn_exhaustive_search", "1")      # a GPU tries out its convolution algorithms, once a shape
