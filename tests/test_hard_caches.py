@@ -150,6 +150,16 @@ def test_threads_and_a_killed_process_agree_on_one_key(base, monkeypatch):
             cache.seal("a", b"")
     assert list(base.iterdir()) == []
     seals: list[bytes] = []
+    read, all_saw_none = cache._read_key, threading.Barrier(8)
+    first = threading.local()
+
+    def read_at_once(home):
+        key = read(home)
+        if not hasattr(first, "passed"):
+            first.passed = all_saw_none.wait(10)
+        return key
+
+    monkeypatch.setattr(cache, "_read_key", read_at_once)
     threads = [threading.Thread(target=lambda: seals.append(cache.seal("a", b""))) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -221,6 +231,6 @@ def test_a_process_without_a_home(tmp_path):
 def test_no_folder_for_temporary_files_is_a_mistake(monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nothere", "/proc"])
-    with pytest.raises(UserError, match=r"^No usable temporary directory found in \['/nothere', '/proc'\]; set TMPDIR to a folder "
-                                        r"that can be written$"):
+    with pytest.raises(UserError, match=r"^No usable temporary directory found in \['/nothere', '/proc'\]; set TMPDIR to a "
+                                        r"folder that can be written$"):
         cache.temporary()

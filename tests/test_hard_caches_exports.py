@@ -87,6 +87,8 @@ DAMAGES = {
     "plan fifo": lambda entry: instead(entry / export.PLAN, os.mkfifo),
     "plan folder": lambda entry: instead(entry / export.PLAN, os.mkdir),
     "weights link": lambda entry: instead(entry / export.WEIGHTS, lambda path: path.symlink_to("/dev/zero")),
+    "weights link to the same": lambda entry: ((entry / export.WEIGHTS).rename(entry.with_name("far")),
+                                               (entry / export.WEIGHTS).symlink_to(entry.with_name("far"))),
     "another file": lambda entry: (entry / "inference.pdmodel").write_bytes(b"x"),
     "of an earlier version": lambda entry: (entry / export.SUMS).rename(entry / "sha256.json"),
     "another's": lambda entry: entry.chmod(0o777),
