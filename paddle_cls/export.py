@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -17,16 +18,16 @@ import numpy as np
 import paddle
 from paddle import inference, nn
 
-from . import metrics, models, ops, plan, runtime, trace
-from .data.download import cache_dir
-from .files import hash_of, write_text, writing
-from .ops.build import Unavailable
+from . import cache, metrics, models, ops, plan, runtime, trace
+from .errors import UserError
+from .files import hash_of, locked, part_name, writing
+from .ops.build import NoCache, Unavailable
 from .ops.runner import Runner
 
 KEPT = 8                                           # exports in the cache folder; the one unused for longest goes first
 TOLERANCE = 1e-4                                   # largest difference of a probability from the original's
 PROGRAMS = ("inference.json", "inference.pdmodel")           # of Paddle 3 and 2
-WEIGHTS, PLAN, SUMS = "inference.pdiparams", "plan.npz", "sha256.json"
+WEIGHTS, PLAN, SUMS = "inference.pdiparams", "plan.npz", "sums"          # sums: sealed, the SHA-256 of each other file
 Computation = Callable[[np.ndarray], np.ndarray]             # float32 (N, 3, H, W) -> logits float32 (N, C)
 
 
@@ -61,7 +62,7 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
     convolution in a Sequential it is folded into its weights: Paddle would do so at every start, in up to a second.
     plan.npz is for our own runner, which has a step for most of the networks' operations; without one there is no such file.
     Raises ArithmeticError if a probability differs from the model's by over TOLERANCE, or Paddle Inference fails (2.6 does for
-    NASNet), OSError where nothing can be written.
+    NASNet), UserError if the model itself gives no number, OSError where nothing can be written.
     """
     plain = copy.deepcopy(model)
     plain.eval()
@@ -84,7 +85,10 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
                               f"{str(error).strip().splitlines()[0]}") from None
     images = np.random.default_rng(0).standard_normal((2, 3, image_size, image_size), np.float32)
     with runtime.evaluating(model):
-        expected = metrics.probabilities(model(paddle.to_tensor(images)).numpy())
+        logits = model(paddle.to_tensor(images)).numpy()
+    if not np.isfinite(logits).all():
+        raise UserError("the network's answers are no numbers (NaN or infinity); use another checkpoint")
+    expected = metrics.probabilities(logits)
     runner = _runner(folder, tell=True)
     for computation in filter(None, (engine, runner)):
         difference = np.abs(metrics.probabilities(computation(images)) - expected).max()
@@ -101,7 +105,7 @@ def _runner(folder: Path, *, tell: bool = False) -> Runner | None:
     try:
         return Runner(steps.code, steps.weights, steps.classes, runtime.cores())
     except Unavailable as error:
-        if tell:                                   # once, not at each start
+        if tell and not isinstance(error, NoCache):          # once, not at each start
             print(f"oneDNN operators are not available: {error}; Paddle Inference computes, slower", file=sys.stderr)
         return None
 
@@ -126,46 +130,95 @@ def place(weights: str, about: Mapping, image_size: int) -> Path:
     own = [Path(module.__file__) for module in (sys.modules[__name__], plan, trace)]
     code = [file.read_text(encoding="utf-8") for file in (*own, *sorted(Path(models.__file__).parent.glob("*.py")))]
     text = json.dumps([paddle.__version__, weights, about, image_size, code])
-    return cache_dir() / "exports" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    return cache.root() / "exports" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def find(folder: Path) -> Computation | None:
     """Return the fastest computation of the export in `folder`; None where there is none, or it is not as it was written."""
-    try:
-        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
-        if any(hash_of(folder / name) != sums[name] for name in sums):
-            return None
-    except (OSError, ValueError):
+    if not _intact(folder):
         return None
     with contextlib.suppress(OSError):             # a cache that can only be read
         os.utime(folder)
-    return _runner(folder) or Engine(folder)
+    try:
+        return _runner(folder) or Engine(folder)
+    except (OSError, RuntimeError, ValueError, KeyError):    # another process has removed it just now
+        return None
+
+
+def _sums(folder: Path) -> dict[str, str] | None:
+    """Return the checksums of an export's files by name, which this user's own process has written; None for other folders."""
+    try:
+        cache.check(folder)
+        with cache.opened(folder / SUMS) as file:
+            content = cache.unseal(_label(folder), file.read(1 << 16))
+    except (OSError, UserError):
+        return None
+    return None if content is None else json.loads(content)
+
+
+def _label(folder: Path) -> str:
+    return f"export 1 {folder.name}"
+
+
+def _intact(folder: Path) -> bool:
+    sums = _sums(folder)
+    try:
+        return sums is not None and {*os.listdir(folder)} == {*sums, SUMS} and all(
+            stat.S_ISREG(os.lstat(folder / name).st_mode) and hash_of(folder / name) == sums[name] for name in sums)
+    except OSError:
+        return False
 
 
 def make(folder: Path, model: nn.Layer, image_size: int) -> Computation:
     """Export `model` to `folder`, in the place of what may be there, as a whole or not at all; return the fastest computation.
 
-    Where the folder cannot be written, stderr says so and the export lives in a temporary one until it is loaded. Raises
-    UserError where that is impossible too, ArithmeticError as `export` does.
+    Where the folder cannot be written or is not private, stderr says so and the export lives in a temporary one until it is
+    loaded. Raises UserError where that is impossible too, and both errors of `export`.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
-            made = Path(parent, folder.name)
-            engine = export(model, image_size, made)
-            write_text(made / SUMS, json.dumps({file.name: hash_of(file) for file in made.iterdir()}))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(made, folder)
-        _forget_oldest(folder.parent)
-        return engine
+        cache.private(folder.parent)
     except OSError as error:
-        print(f"{folder}: cannot be written ({error.strerror or error}); the network is exported again at each start",
-              file=sys.stderr)
-    with tempfile.TemporaryDirectory() as made, writing(made):
+        reason = f"{folder}: cannot be written ({error.strerror or error}); {cache.REMEDY}"
+    except UserError as error:
+        reason = str(error)
+    else:
+        try:
+            return _make(folder, model, image_size)
+        except OSError as error:
+            reason = f"{folder}: cannot be written ({error.strerror or error}); free some space, or {cache.REMEDY}"
+    print(f"{reason}; the network is exported again at each start", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=cache.temporary()) as made, writing(made):
         return export(model, image_size, Path(made))
 
 
+def _make(folder: Path, model: nn.Layer, image_size: int) -> Computation:
+    part = part_name(folder.parent)
+    part.mkdir(0o700)
+    try:
+        made = part / folder.name
+        engine = export(model, image_size, made)
+        made.chmod(0o700)
+        sums = json.dumps({file.name: hash_of(file) for file in made.iterdir()})
+        (made / SUMS).write_bytes(cache.seal(_label(folder), sums.encode()))
+        with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+            if not _intact(folder):                # or another process made it meanwhile, and a third may be reading it
+                cache.remove(folder)
+                os.replace(made, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    _forget_oldest(folder.parent)
+    return engine
+
+
 def _forget_oldest(folder: Path) -> None:
-    with contextlib.suppress(OSError):             # another process may be doing the same
-        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+    """Remove the exports used longest ago, and nothing else that may lie in `folder` or in them."""
+    ours = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):         # another process may be doing the same
+            if (sums := _sums(path)) is not None:
+                ours.append((path.stat().st_mtime, path, sums))
+    for _, old, sums in sorted(ours, key=lambda entry: entry[0])[:-KEPT]:
+        with contextlib.suppress(OSError):
+            for name in (*sums, SUMS):             # the sums last: they tell that it is ours
+                (old / name).unlink(missing_ok=True)
+            old.rmdir()

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from paddle import nn
 
-from . import checkpoint
-from .data.download import cache_dir, download
+from . import cache, checkpoint
+from .data.download import download
 from .errors import UserError, unknown
 from .files import opened
 from .weights import fitting, read_weights
@@ -103,7 +103,7 @@ def fetch(what: str) -> Path:
             raise UserError(f"{path}: no such file; {takes}")
         raise UserError(f"--pretrained: {unknown('name', what, known)}; or a .pdparams, a .safetensors, a run folder")
     url, md5 = known[name]
-    return download(url, cache_dir() / "weights" / url.rpartition("/")[2], md5=md5,
+    return download(url, cache.root() / "weights" / url.rpartition("/")[2], md5=md5,
                     otherwise="fetch it yourself and name the file with --pretrained")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from . import environment
+from . import cache, environment
 from .errors import UserError
 
 
@@ -21,6 +21,7 @@ def prepare() -> None:
     Raises UserError where Paddle would crash.
     """
     environment.widen_stack()
+    cache.settle()
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow Paddle's CPU training down; processes speed it up
     os.environ.setdefault("FLAGS_cudnn_exhaustive_search", "1")      # a GPU tries out its convolution algorithms, once a shape

@@ -17,9 +17,10 @@ import psutil
 import pytest
 from fakes import Server, write_checkpoint, write_cifar
 
-from paddle_cls import runtime
+from paddle_cls import cache, runtime
 from paddle_cls.data import cifar
 from paddle_cls.errors import reported
+from paddle_cls.ops import build
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))                      # train.py and infer.py are no part of the package
@@ -27,7 +28,19 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")        # waiting threads sleep: spin
 runtime.prepare()                                  # before any test file loads Paddle
 os.environ.update(no_proxy="127.0.0.1", NO_PROXY="127.0.0.1")
 _CACHE = tempfile.TemporaryDirectory()             # exports of the tests' networks do not belong into the user's cache
+_USERS = cache.root()                              # but compiling takes 10 s: the tests share the user's operators
 os.environ["PADDLE_CLS_CACHE"] = _CACHE.name
+build.cache_folder = lambda: _USERS / "ops"
+
+
+def with_operators(folder: Path) -> None:
+    """Give a cache folder the user's operators, for processes that a test starts."""
+    if (_USERS / "ops").is_dir() and (_USERS / cache.KEY).exists():
+        shutil.copytree(_USERS / "ops", folder / "ops", ignore=shutil.ignore_patterns("*.lock", "*.log", ".*"))
+        shutil.copy(_USERS / cache.KEY, folder)
+
+
+with_operators(Path(_CACHE.name))
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ import socket
 import pytest
 from fakes import CONTENT, write_cifar
 
+from paddle_cls.cache import root as cache_dir
 from paddle_cls.data import cifar
-from paddle_cls.data.download import cache_dir, download
+from paddle_cls.data.download import download
 from paddle_cls.errors import UserError
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -197,7 +197,8 @@ def test_a_cache_that_cannot_be_written_is_told(run_folder, tmp_path, monkeypatc
     np.testing.assert_allclose(answer(run_folder), expected, atol=1e-6)
     error = capsys.readouterr().err
     assert error.startswith(f"{tmp_path}/file/exports/") and error.count("\n") == 1
-    assert error.endswith(": cannot be written (Not a directory); the network is exported again at each start\n")
+    assert error.endswith(": cannot be written (Not a directory); name another folder with PADDLE_CLS_CACHE; "
+                          "the network is exported again at each start\n")
 
 
 def test_where_nothing_can_be_written_that_is_a_mistake(cache, run_folder, capsys):

@@ -139,7 +139,8 @@ def test_a_cache_that_cannot_be_written_is_told(palm, monkeypatch, capsys):
     monkeypatch.setenv("PADDLE_CLS_CACHE", str(palm / "file"))
     assert len(list(ichallenge_pm.data_loader(palm / "PALM-Training400")())) == 1
     assert capsys.readouterr().err.endswith(
-        "cannot be written (Not a directory); the photographs are decoded again at the next start\n")
+        "cannot be written (Not a directory); name another folder with PADDLE_CLS_CACHE; the photographs are decoded again at "
+        "each start\n")
 
 
 def test_a_large_photograph_is_shrunk_as_it_is_decoded_without_harm(tmp_path):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def fresh(monkeypatch, tmp_path):
     """A process that has loaded nothing and whose cache is empty."""
     monkeypatch.setattr(build, "_loaded", [])
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "ops")
     return monkeypatch
 
 
@@ -62,7 +62,7 @@ def test_broken_compile_leaves_a_log_and_no_library(fresh, tmp_path):
 @needs_ops
 def test_four_processes_compile_once(tmp_path):
     code = "from paddle_cls import ops; ops.build.SOURCES = ('dropout.cc',); print(ops.available()[0])"  # the quickest
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PADDLE_CLS_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     started = [subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE) for _ in range(4)]
     results = [process.communicate() for process in started]

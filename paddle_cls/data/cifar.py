@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .. import safe_pickle
+from .. import cache, safe_pickle
 from ..errors import UserError
 from ..files import opened, read_bytes
 from .dataset import Data
-from .download import cache_dir, download
+from .download import download
 from .reader import Reader, Split
 from .transforms import CIFAR10
 
@@ -57,7 +57,7 @@ def load(split: str, root: Path | None = None) -> Split:
     if root is None:
         url = os.environ.get(URL_VARIABLE)
         sha256 = os.environ.get(SHA256_VARIABLE) if url else SHA256
-        folder = cache_dir() / "cifar10"
+        folder = cache.root() / "cifar10"
         if not (folder / FOLDER).is_dir():
             download(url or URL, folder / ARCHIVE, sha256=sha256)
         root = folder

@@ -4,14 +4,16 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from .. import cache
+from ..errors import UserError
+from ..files import locked, part_name
 
 HERE = Path(__file__).parent
 OWN_HEADERS = ("lanes.h", "network.h", "onednn.h", "plan.h")
@@ -24,17 +26,29 @@ class Unavailable(Exception):
     """The operators cannot be had here; the message says why and what helps, in one line."""
 
 
+class NoCache(Unavailable):
+    """There is no folder to keep them in; who exports a network meets the same and says so."""
+
+
 def cache_folder() -> Path:
-    """Return where compiled operators are kept: under XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddle_cls" / "ops"
+    """Return where compiled operators are kept, in the cache folder. Raises UserError where there is none."""
+    return cache.root() / "ops"
 
 
 def find_compiler() -> str:
-    """Return the C++ compiler: $CXX or g++. Raises Unavailable."""
-    compiler = shutil.which(os.environ.get("CXX") or "g++")
+    """Return the command of the C++ compiler, as a shell takes it: $CXX, which may have words such as ccache, or g++.
+
+    Raises Unavailable.
+    """
+    wanted = os.environ.get("CXX", "").strip() or "g++"
+    try:
+        words = [wanted] if shutil.which(wanted) else shlex.split(wanted)
+    except ValueError as error:
+        raise Unavailable(f"CXX={wanted}: {error}; name a C++ compiler") from None
+    compiler = shutil.which(words[0]) if words else None
     if compiler is None:
         raise Unavailable("no C++ compiler (g++) found; install one, for instance: apt install g++")
-    return compiler
+    return shlex.join([compiler, *words[1:]])
 
 
 def find_headers() -> Path:
@@ -81,12 +95,13 @@ def _commands(compiler: str, headers: Path, out: Path) -> tuple[list[list[str]],
              "-DPADDLE_WITH_CUSTOM_KERNEL"]
     paths = [f"-I{path}" for path in (headers, include, include / "third_party")]
     objects = [str(out / f"{name}.o") for name in SOURCES]
-    compile_each = [[compiler, *flags, *paths, "-c", str(HERE / name), "-o", made]
+    command = shlex.split(compiler)
+    compile_each = [[*command, *flags, *paths, "-c", str(HERE / name), "-o", made]
                     for name, made in zip(SOURCES, objects, strict=True)]
     # Paddle's OpenMP, not the compiler's: two of them in a process would fight for the cores.
     wanted = ("libphi.so", "libphi_core.so", "libcommon.so", "libdnnl.so.3", "libiomp5.so")
     linked = [f"-l:{name}" for name in wanted if (libs / name).exists()]
-    link = [compiler, "-shared", *objects, "-o", str(out / "ops.so"), f"-L{libs}",
+    link = [*command, "-shared", *objects, "-o", str(out / "ops.so"), f"-L{libs}",
             f"-L{Path(paddle.__file__).parent / 'base'}", "-Wl,--no-as-needed", "-l:libpaddle.so", *linked]
     return compile_each, link
 
@@ -94,36 +109,53 @@ def _commands(compiler: str, headers: Path, out: Path) -> tuple[list[list[str]],
 def _compile(compiler: str, headers: Path, target: Path) -> None:
     """Compile and link in a new folder, then move the result to target. Raises Unavailable; the log stays."""
     print(f"paddle_cls: compiling the oneDNN operators, once, about 10 s: {target}", file=sys.stderr, flush=True)
-    log = target.with_suffix(".log")
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder, open(log, "w", encoding="utf-8") as output:
-        commands, link = _commands(compiler, headers, Path(folder))
-        running = [subprocess.Popen(command, stdout=output, stderr=output) for command in commands]
-        failed = sum(process.wait() != 0 for process in running)
-        if failed or subprocess.run(link, stdout=output, stderr=output, check=False).returncode:
-            raise Unavailable(f"they did not compile; the compiler's messages are in {log}")
-        made = Path(folder) / "ops.so"
-        target.with_suffix(".sha256").write_text(_digest(made))
+    log, part = target.with_suffix(".log"), part_name(target.parent)
+    part.mkdir(0o700)
+    try:
+        cache.remove(log)
+        with open(log, "x", encoding="utf-8") as output:
+            _run(_commands(compiler, headers, part), {"stdout": output, "stderr": output,
+                                                      "env": {**os.environ, "TMPDIR": str(part)}}, log)
+        made = part / "ops.so"
+        made.chmod(0o700)
+        for name in (target, target.with_suffix(".sha256")):
+            if not name.is_file() or name.is_symlink():
+                cache.remove(name)
+        target.with_suffix(".sha256").write_text(_digest(made, target.name))
         os.replace(made, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def _digest(library: Path) -> str:
-    return hashlib.sha256(library.read_bytes()).hexdigest()
+def _run(commands: tuple[list[list[str]], list[str]], where: dict, log: Path) -> None:
+    compile_each, link = commands
+    running: list[subprocess.Popen] = []
+    try:
+        for command in compile_each:
+            running.append(subprocess.Popen(command, **where))
+        failed = sum(process.wait() != 0 for process in running)
+    finally:
+        for process in running:                    # Ctrl-C: no compiler works on for nobody
+            process.kill()
+            process.wait()
+    if failed or subprocess.run(link, **where, check=False).returncode:
+        raise Unavailable(f"they did not compile; the compiler's messages are in {log}")
+
+
+def _digest(library: Path, name: str = "") -> str:
+    """Return the seal of a library that is to have `name`, which nobody can make without the user's key. Raises OSError."""
+    with cache.opened(library) as file:
+        return cache.seal_of(f"operators 1 {name or library.name}", file, cache_folder().parent, make=True)
 
 
 def _intact(library: Path) -> bool:
-    """Return whether library is what was compiled: loading one that was cut short would end the process."""
-    recorded = library.with_suffix(".sha256")
-    return library.exists() and recorded.exists() and recorded.read_text() == _digest(library)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold path as this machine's lock: of the processes that start together, one compiles."""
-    import fcntl  # not on Windows, where check_platform has ended it before
-
-    with open(path, "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    """Return whether library is what this user has compiled: a strange one would run its own code, a cut one end the process."""
+    try:
+        with cache.opened(library.with_suffix(".sha256")) as file:
+            recorded = file.read(cache.SEAL + 1)
+        return recorded == _digest(library).encode()
+    except OSError:
+        return False
 
 
 def _register(library: Path) -> None:
@@ -141,11 +173,19 @@ def load() -> Path:
     if _loaded:
         return _loaded[0]
     check_platform()
-    compiler, headers, folder = find_compiler(), find_headers(), cache_folder()
+    compiler, headers = find_compiler(), find_headers()
+    try:
+        folder = cache_folder()
+        if not cache.lasts():
+            raise NoCache(f"there is no folder to keep them in; set HOME, or name one with {cache.VARIABLE}")
+        cache.private(folder)
+    except UserError as error:
+        raise NoCache(str(error)) from None
+    except OSError as error:
+        raise NoCache(f"{folder}: cannot be written ({error.strerror or error}); {cache.REMEDY}") from None
     target = folder / f"ops-{_key(compiler)}.so"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(target.with_suffix(".lock")):
+        with locked(target.with_suffix(".lock"), wait=True):
             if not _intact(target):
                 _compile(compiler, headers, target)
         _register(target)
