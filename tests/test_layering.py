@@ -38,7 +38,7 @@ BELOW = {
     "page": "",
     "meeting": "errors",
     "runtime": "errors meeting stopping",
-    "processes": "stopping",
+    "processes": "runtime stopping",
     "binary": "",
     "metrics": "binary",
     "plots": "binary metrics",
