@@ -90,7 +90,7 @@ def test_a_library_that_sets_a_handler_of_its_own_does_not_keep_it():
 
 @pytest.mark.parametrize(("owner", "name"), [(metrics, "classification"), (log.Log, "pictures"), (checkpoint, "save")])
 def test_a_signal_in_the_evaluation_keeps_the_steps_and_the_figures(tiny, tmp_path, monkeypatch, call, gone, owner, name):
-    """SIGTERM in the evaluation, in the drawing, and twice in the saving before it; resumed it gives an unbroken run's figures."""
+    """A signal in the evaluation, in the drawing, two in the saving before it; resumed it gives an unbroken run's figures."""
     original = getattr(owner, name)
 
     def signalled(*args, **kwargs):
@@ -146,8 +146,8 @@ def test_a_step_too_large_is_noticed_before_it_is_saved(tiny, tmp_path, call, mo
     flags = ["--epochs", 1, *OFF, "--schedule", "constant", "--warmup-epochs", 0, "--max-steps", 1, *more]
     done = call(train, *command(tiny, folder, *flags))
     assert done.status == 1
-    assert re.fullmatch(r"train\.py: error: the (network's answers|logits of the evaluation) after step 1 are not finite; no good "
-                        r"checkpoint yet; try a lower --lr, --warmup-epochs 1 or --clip-norm 1", done.err.splitlines()[-1])
+    assert re.fullmatch(r"train\.py: error: the (network's answers|logits of the evaluation) after step 1 are not finite; no good"
+                        r" checkpoint yet; try a lower --lr, --warmup-epochs 1 or --clip-norm 1", done.err.splitlines()[-1])
     assert "evaluation" in done.err or not (folder / "last.json").exists()
 
 
