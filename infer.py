@@ -4,6 +4,10 @@ Takes files, folders and globs; prints the most likely classes with their probab
 1 if some pictures could not be read (they are named, the rest is done), 2 if nothing could be done.
 """
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import csv
 import glob
 import io
@@ -42,6 +46,7 @@ def main(argv: list[str]) -> int:
     if config.output:
         check_output(config.output, paths)
     runtime.prepare()
+    runtime.load_paddle()
     from tqdm import tqdm
 
     from paddle_cls.predictor import Predictor

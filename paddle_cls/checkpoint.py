@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from .errors import UserError
+from .errors import NotFinite, UserError
 from .files import hash_of, sync, write_text, writing
 from .parts import PARTS, check_file, exists, finish, hidden, read
 from .schema import FORMAT, hash_of_info
@@ -26,11 +26,11 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
     """Write `path`.pdparams, .pdopt and .json. A crash at any moment leaves the old or the new checkpoint.
 
     path: without suffix. info: JSON-able; "format" and "sha256" are added. Raises UserError where nothing can be written,
-    ArithmeticError for weights or figures that are not finite (the old checkpoint stays).
+    NotFinite for weights or figures that are not (the old checkpoint stays).
     """
     for name, value in model.state_dict().items():
         if not bool(paddle.isfinite(value).all()):
-            raise ArithmeticError(f"the weights of {name} are not finite")
+            raise NotFinite(f"the weights of {name} are not finite")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         finish(path)
@@ -52,7 +52,7 @@ def _as_text(info: Mapping) -> str:
     try:
         return json.dumps(info, indent=1, allow_nan=False)
     except ValueError:
-        raise ArithmeticError("the figures are not finite") from None
+        raise NotFinite("the figures are not finite") from None
 
 
 def read_info(path: Path) -> dict:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from . import console
+from . import console, stopping
 from .console import printable
 
 MOST = 4000                                        # characters of a message
@@ -15,6 +15,17 @@ MOST = 4000                                        # characters of a message
 
 class UserError(ValueError):
     """A mistake that the user can mend; entry points print its text on one line and exit with status 2."""
+
+
+class NotFinite(ArithmeticError):
+    """A loss, a weight or an answer of a network that is infinite or no number: the training has diverged.
+
+    kept: the checkpoint that is from before that.
+    """
+
+    def __init__(self, text: str, kept: str = "last"):
+        super().__init__(text)
+        self.kept = kept
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, lister: str = "") -> str:
@@ -35,7 +46,7 @@ def report_all(problems: Sequence[str], most: int = 20) -> None:
 
 @contextlib.contextmanager
 def reported(program: str) -> Iterator[None]:
-    """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
+    """Turn a UserError inside the block into one line on stderr and exit status 2, a signal into 128 + its number.
 
     So with an OSError: a place that the system does not let us look at, where no better message was at hand; and with
     memory that is not enough. A pipe whose reader has left ends the block with status 141 and no word.
@@ -45,12 +56,12 @@ def reported(program: str) -> Iterator[None]:
     console.prepare()
     first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ
     try:
-        with console.flushed():
+        with stopping.at_once(), console.flushed():
             yield
     except (UserError, OSError, MemoryError) as error:
         if not first:
             time.sleep(3)
-        console.tell(f"{program}: error: {one_line(_text(error))}")
+        console.tell(f"{program}: error: {one_line(told(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -66,7 +77,8 @@ def one_line(text: str) -> str:
     return line if len(line) <= MOST else f"{line[:MOST // 2]} ... {line[-MOST // 2:]}"
 
 
-def _text(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """Return what an error says; of an OSError the file first, of memory that is not enough the remedy too."""
     if isinstance(error, MemoryError):
         wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's
         return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "

@@ -22,10 +22,11 @@ BELOW = {
     "models.*": "errors models.about",             # a network's file that is not named below
     "": "",
     "console": "",
-    "errors": "console",
+    "errors": "console stopping",
     "drawing": "",
     "environment": "errors",
     "memory": "errors",
+    "stopping": "",
     "files": "errors",
     "opcodes": "errors",
     "safe_arrays": "errors",
@@ -35,18 +36,19 @@ BELOW = {
     "config": "",                                  # nobody but the programs imports these three
     "plain_yaml": "errors files",
     "settings": "config errors plain_yaml",
-    "assemble": "checkpoint config console data data.balance data.listing data.mixing data.reader data.recipes errors files "
-                "freezing memory models ops optim predictor pretrained runtime settings",
-    "lr_find": "assemble config data data.transforms engine errors files plots runtime",
-    "grid": "assemble config errors files log parts plain_yaml plots processes runtime settings sweep",
+    "assemble": "checkpoint config console errors files freezing memory models ops optim predictor pretrained runtime "
+                "settings data data.balance data.listing data.mixing data.reader data.recipes",
+    "lr_find": "assemble config engine errors files plots runtime stopping data data.transforms",
+    "grid": "assemble config errors files log parts plain_yaml plots processes runtime settings stopping sweep",
     "sweep": "config errors settings",
-    "report": "assemble checkpoint config data.reader data.transforms errors evaluation files gradcam metrics page plots "
-              "predictor runtime schema settings strict_json",
+    "report": "assemble checkpoint config errors evaluation files gradcam metrics page plots predictor runtime schema "
+              "settings stopping strict_json data.reader data.transforms",
     "evaluation": "metrics",
     "gradcam": "errors runtime",
     "page": "",
-    "runtime": "cache environment errors",
-    "processes": "",
+    "runtime": "cache environment errors meeting stopping",
+    "processes": "runtime stopping",
+    "meeting": "errors",
     "binary": "",
     "metrics": "binary",
     "plots": "binary drawing errors metrics",
@@ -66,12 +68,12 @@ BELOW = {
     "models.xception": "models.about models.layers models.resnet models.vision",
     "models.table": "models models.profile",
     "models.profile": "models runtime",
-    "models.__main__": "config errors models models.table runtime settings",             # a program
+    "models.__main__": "config errors models models.table processes runtime settings stopping",             # a program
     "data": "errors data.dataset data.reader data.recipes data.splits data.transforms",
     "data.augment": "",
     "data.balance": "errors",
     "data.cifar": "cache errors files safe_pickle data.dataset data.download data.reader data.transforms",
-    "data.check": "errors files data data.folder data.listing data.reader data.splits data.table data.threads "
+    "data.check": "errors files stopping data data.folder data.listing data.reader data.splits data.table data.threads "
                   "data.transforms",
     "data.dataset": "data.reader data.transforms",
     "data.download": "cache errors files",
@@ -86,7 +88,7 @@ BELOW = {
     "data.pictures": "errors data.threads data.transforms",
     "data.reader": "data.balance",
     "data.recipes": "errors data.augment data.threads data.transforms",
-    "data.shapes": "errors files data.dataset data.reader data.transforms",
+    "data.shapes": "errors files stopping data.dataset data.reader data.transforms",
     "data.splits": "errors data.reader",
     "data.table": "errors data.dataset data.fashion data.listing data.pictures data.reader data.tables",
     "data.tables": "errors files data.workbook",
@@ -94,7 +96,7 @@ BELOW = {
     "data.workbook": "errors",
     "data.transforms": "errors files data.jpeg data.threads",
     "checkpoint": "errors files parts safe_pickle schema weights",
-    "engine": "optim runtime data.reader",
+    "engine": "errors optim runtime data.reader",
     "log": "drawing engine errors files metrics plots schema",
     "run": "checkpoint engine errors files optim runtime schema strict_json weights data.reader",
     "parts": "errors files schema strict_json",
