@@ -4,7 +4,7 @@ Random command lines, YAML, tables, folders, pictures, checkpoints, weights, cac
 an answer and a refusal (UserError, an OSError that the programs report, exit status 1 where documented). Anything else is a
 finding: an exception, a wrong answer (NaN, two lines of error), a hang, memory over the limit, a crash. It is counted by its
 place and, with --keep, kept with its files; the exit status is 1 if there is one. `--seed S --case N` runs one again and shows
-all of it. --results names a file to which each case's outcome is added; what is in it is not run again.
+all of it. --results names a file to which each case's outcome is added; what is in it is not run again. Linux only.
 """
 
 import argparse

@@ -212,7 +212,8 @@ class Mutator:
         out, members = io.BytesIO(), zipfile.ZipFile(io.BytesIO(content))
         names = members.namelist()
         chosen = rng.choice(names)
-        with zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+        with zipfile.ZipFile(out, "w") as archive:
             for name in names:
                 data = members.read(name)
                 if name == chosen and kind == 3:
@@ -220,7 +221,7 @@ class Mutator:
                 if name == chosen and kind > 4:
                     data = inside(data)
                 new = rng.choice((name.upper(), "../x", "", name + "x")) if name == chosen and kind == 4 else name
-                archive.writestr(zipfile.ZipInfo(new or "x"), data)
+                archive.writestr(zipfile.ZipInfo(new or "x"), data, method)
         return out.getvalue()
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 
-from benchmarks.fuzz_networks import forge, program
+from benchmarks.fuzz_networks import STATE, forge, part, program
 from benchmarks.fuzz_seeds import DATA, EPOCHS, FAST
 from benchmarks.fuzz_targets import PADDLE, PROGRAM, Case, Wrong, flags, target
 
@@ -32,9 +32,9 @@ def _train(case: Case, *more: str) -> None:
         finite(out)
 
 
-@target("checkpoint json, resume", 3, PROGRAM)
+@target("checkpoint json, resume", 4, PROGRAM)
 def _resume(case: Case) -> object:
-    forge(case, "last", change=case.mutate.json)
+    forge(case, "last", change=part(case, *STATE))
     _train(case, "--resume", "--max-steps", "3")
 
 
@@ -108,7 +108,7 @@ def _grid(case: Case) -> object:
         words = [case.mutate.text(word) if case.mutate.maybe(0.25) else word for word in words]
     found = grid.axes([word.replace("\0", "").encode("utf-8", "replace").decode() for word in words])
     runs = grid.combinations(found, argv, case.folder / "grid")
-    forge(case, "last", change=case.mutate.json).rename(case.folder / "x")
+    forge(case, "last", change=part(case, *STATE)).rename(case.folder / "x")
     runs[0].config.output_dir.parent.mkdir(parents=True, exist_ok=True)
     (case.folder / "x").rename(runs[0].config.output_dir)
     grid.finished(runs[0].config.output_dir, 2, None)

@@ -89,7 +89,7 @@ def _workbook(rows: list[list[str]]) -> bytes:
     book.save(file)
     with zipfile.ZipFile(file) as made, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in made.namelist():
-            archive.writestr(zipfile.ZipInfo(name), made.read(name))
+            archive.writestr(zipfile.ZipInfo(name), made.read(name), zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 

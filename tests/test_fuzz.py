@@ -56,12 +56,12 @@ def test_what_is_broken_gets_an_answer_or_a_refusal(results):
 
 @pytest.fixture(scope="module")
 def harm() -> dict[str, Result]:
-    """The outcomes of the targets of fuzz_harm.py, with 2 s and 300 MB each."""
+    """The outcomes of the targets of fuzz_harm.py, with 3 s and 300 MB each."""
     orders = [Order(number, name) for number, name in enumerate(HARM)]
     with pytest.MonkeyPatch.context() as limits:
         limits.setattr(fuzz, "GROWTH", 300 << 20)
         limits.setattr(fuzz, "GRACE", 2)
-        return {result.target: result for result in fuzz.run(SEED, orders, seconds=2)}
+        return {result.target: result for result in fuzz.run(SEED, orders, seconds=3)}
 
 
 @pytest.mark.parametrize("name", HARM)
