@@ -6,9 +6,10 @@ import os
 import random
 from pathlib import Path
 
+from benchmarks.fuzz_calls import Wrong
 from benchmarks.fuzz_mutate import Mutator
 from benchmarks.fuzz_seeds import table_rows
-from benchmarks.fuzz_targets import Case, Wrong, target
+from benchmarks.fuzz_targets import Case, target
 
 TABLES = ("table.csv", "table.tsv", "semicolons.csv", "fashion.csv")
 NAMES = ("猫", "a b", " x", "x ", ".hidden", "a\nb", "a'b", 'a"b', "a,b", "=1+1", "<b>", "-x", "%s", "CAT", "Cat", "1", "train",

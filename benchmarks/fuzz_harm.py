@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 
-from benchmarks.fuzz_targets import Case, Wrong, target
+from benchmarks.fuzz_calls import Wrong
+from benchmarks.fuzz_targets import Case, target
 
 
 @target("harm: hang", 0)

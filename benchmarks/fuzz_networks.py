@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import pickle
 import shutil
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.fuzz_targets import PADDLE, Case, Wrong, flags, target
+from benchmarks.fuzz_calls import Wrong, program
+from benchmarks.fuzz_targets import PADDLE, Case, flags, target
 
 STATE = ("epoch", "step", "totals", "figures", "best")         # of a checkpoint's .json: where the training stood
 
@@ -24,29 +24,6 @@ def prepare() -> None:
         raise ArithmeticError("no exports in a fuzzed process")
 
     export.make = none
-
-
-def program(module, argv: list[str]) -> str:
-    """Run a program's main as a shell does; return its output. Raises UserError with what it said where its status is 2.
-
-    Wrong, where that is not one line, or the status is none of 0, 1 and 2.
-    """
-    from paddle_cls.errors import UserError, reported
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            with reported(module.PROGRAM):
-                status = module.main(argv)
-        except SystemExit as ended:
-            status = ended.code or 0
-    told = err.getvalue()
-    if status not in (0, 1, 2):
-        raise Wrong(f"status {status}: {told[-200:]}")
-    if status == 2:
-        if told.count("\n") != 1 or ": error: " not in told:
-            raise Wrong(f"{told.count(chr(10))} lines: {told[-300:]}")
-        raise UserError(told.strip())
-    return out.getvalue()
 
 
 def seal(info: object) -> object:

@@ -3,9 +3,10 @@
 import json
 import math
 
-from benchmarks.fuzz_networks import STATE, forge, part, program
+from benchmarks.fuzz_calls import Wrong, as_words, program
+from benchmarks.fuzz_networks import STATE, forge, part
 from benchmarks.fuzz_seeds import DATA, EPOCHS, FAST
-from benchmarks.fuzz_targets import PADDLE, PROGRAM, Case, Wrong, flags, target
+from benchmarks.fuzz_targets import PADDLE, PROGRAM, Case, flags, target
 
 SLOW = ("nproc", "device", "onednn", "output_dir", "dataset", "data_dir")      # they would start processes, or write elsewhere
 SMALL = ("resnet", "lenet", "resnet_small", "vgg", "mobilenet_v1", "efficientnet_b0", "nasnet_mobile", "se_resnet", "zf5_spp",
@@ -95,7 +96,7 @@ def _models(case: Case) -> object:
         argument = rng.choice(taken)
         value = rng.choice((case.mutate.word(), "0", "1", "-1", "3", "0.5", "1e9", "1000000000", "9" * 20, "true"))
         words += ["--model-args", f"{argument}={value}"]
-    program(listing, [word.replace("\0", "").encode("utf-8", "replace").decode() for word in words])
+    program(listing, words)
 
 
 @target("grid values", 1, PADDLE)
@@ -106,7 +107,7 @@ def _grid(case: Case) -> object:
     argv = [*DATA, *FAST, *EPOCHS]
     if case.mutate.rng:
         words = [case.mutate.text(word) if case.mutate.maybe(0.25) else word for word in words]
-    found = grid.axes([word.replace("\0", "").encode("utf-8", "replace").decode() for word in words])
+    found = grid.axes(as_words(words))
     runs = grid.combinations(found, argv, case.folder / "grid")
     forge(case, "last", change=part(case, *STATE)).rename(case.folder / "x")
     runs[0].config.output_dir.parent.mkdir(parents=True, exist_ok=True)

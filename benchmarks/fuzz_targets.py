@@ -14,13 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.fuzz_calls import Wrong, as_words
 from benchmarks.fuzz_mutate import FLOATS, INTS, WORDS, Mutator
 
 LIGHT, PADDLE, PROGRAM = "light", "paddle", "program"          # what a case costs: milliseconds, tens of them, seconds
-
-
-class Wrong(Exception):
-    """An answer that keeps no promise, such as one of NaN with status 0."""
 
 
 @dataclasses.dataclass
@@ -106,7 +103,7 @@ def flags(case: Case, cls: type, *, most: int = 5, without: tuple[str, ...] = ()
     if words and rng.random() < 0.1:
         place = rng.randrange(len(words))
         words[place] = case.mutate.text(words[place])
-    return [word.replace("\0", "").encode("utf-8", "replace").decode() for word in words]
+    return as_words(words)
 
 
 @target("settings", 14)

@@ -124,8 +124,9 @@ def _memory() -> tuple[int, int]:
 
 def run(seed: int, number: int, folder: Path, good: Path, *, seconds: float = 20, name: str = "", mutated: bool = True) -> Result:
     """Run one case; its files stay in folder/case. name: the target, instead of the one that belongs to the number."""
+    from benchmarks.fuzz_calls import Wrong
     from benchmarks.fuzz_mutate import Mutator
-    from benchmarks.fuzz_targets import Case, Wrong
+    from benchmarks.fuzz_targets import Case
     from paddle_cls.errors import UserError
     found, rng = chosen(seed, number)
     name = name or found
