@@ -156,14 +156,16 @@ def _photos(case: Case) -> object:
     if not caches:
         raise Wrong("no cache was filled")
     file = case.mutate.choose(sorted(caches))
-    content = case.mutate.zip(file.read_bytes(), case.mutate.bytes)
-    if case.mutate.maybe(0.3):                     # whole arrays of other kinds
+    content = file.read_bytes()
+    if case.mutate.maybe(0.3) and content.startswith(b"PK"):       # whole arrays of other kinds
         with np.load(file, allow_pickle=False) as kept:
             arrays = dict(kept)
         name, out = case.mutate.choose(sorted(arrays)), io.BytesIO()
         arrays[name] = _array(case.mutate.rng, arrays[name])
         np.savez(out, **arrays)
         content = out.getvalue()
+    else:
+        content = case.mutate.zip(content, case.mutate.bytes)
     file.write_bytes(content)
     with quiet:
         again, problems = photos.load_photos(paths, size)

@@ -203,7 +203,7 @@ class Mutator:
         rng, kind = self.rng, self.rng.randrange(-3, 8)
         if kind < 0:
             return self._flipped(content)
-        if kind == 0:
+        if kind == 0 or not zipfile.is_zipfile(io.BytesIO(content)):
             return self.bytes(content)
         if kind < 3:                               # of a header: version, flags, method, time, checksum, sizes, lengths
             signs = [match.start() for match in re.finditer(rb"PK(\x01\x02|\x03\x04|\x05\x06)", content)]

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -203,22 +204,32 @@ def _flags(case: Case) -> object:
     answers(case, case.folder / "run", "--image", "a.png", "pets", *flags(case, InferConfig, most=3))
 
 
+def _json(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:                             # it may lie under a seal
+        return {"content": content.decode("latin-1")}
+
+
 @target("export", 2, PADDLE)
 def _export(case: Case) -> object:
     from paddle_cls import export
-    folder = next(path for path in sorted((case.good / "cache" / "exports").iterdir()) if path.is_dir())
-    place = case.folder / folder.name
-    shutil.copytree(folder, place)
+    cache = case.copy("cache")                     # the whole of it: a key may lie there
+    place = next(path for path in sorted((cache / "exports").iterdir()) if path.is_dir() and not path.name.startswith("."))
     files = sorted(path for path in place.iterdir() if path.is_file())
     for file in (case.mutate.rng.sample(files, case.mutate.rng.choice((1, 1, 2))) if case.mutate.rng else ()):
         content = file.read_bytes()
         if file.suffix == ".json" and len(content) < 10_000 and case.mutate.maybe(0.8):
-            file.write_bytes(case.mutate.dumps(case.mutate.json(json.loads(content))))
+            file.write_bytes(case.mutate.dumps(case.mutate.json(_json(content))))
         elif file.suffix == ".npz":
             file.write_bytes(case.mutate.zip(content, case.mutate.bytes))
         else:
             file.write_bytes(case.mutate.bytes(content))
-    found = export.find(place)
+    before, os.environ["PADDLE_CLS_CACHE"] = os.environ["PADDLE_CLS_CACHE"], str(cache)
+    try:
+        found = export.find(place)
+    finally:
+        os.environ["PADDLE_CLS_CACHE"] = before
     if found is None and case.mutate.rng is None:
         raise Wrong("no export found")
     if found and not np.isfinite(found(np.zeros((1, 3, 16, 16), np.float32))).all():
