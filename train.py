@@ -8,9 +8,8 @@ import dataclasses
 import json
 import signal
 import sys
-import time
 
-from paddle_cls import assemble, processes, runtime
+from paddle_cls import assemble, machines, processes, runtime
 from paddle_cls.config import Config
 from paddle_cls.errors import reported
 
@@ -24,6 +23,7 @@ def main(argv: list[str]) -> int:
     if config.eval_only:
         return evaluate(config)
     world = runtime.World()
+    processes.end_with_launcher()
     if world.rank == 0:
         assemble.check_folder(config)
     count, reason = runtime.choose_processes(config.nproc, config.device, config.batch_size)
@@ -41,10 +41,11 @@ def main(argv: list[str]) -> int:
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
         return 1
-    except RuntimeError:
-        if world.size > 1:                         # when another process has died, the exchange with it fails: whoever
-            time.sleep(3)                          # started us tells of it, and ends us before we can add a traceback
-        raise
+    except RuntimeError as error:
+        if world.size == 1 or not machines.is_lost_exchange(error):
+            raise
+        machines.tell_loss(PROGRAM, config.output_dir, error)
+        return 1
 
 
 def evaluate(config: Config) -> int:
@@ -68,6 +69,8 @@ def train(config: Config, world: runtime.World) -> int:
         signal.signal(number, lambda got, _: asked.update({got: True}))
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
+    if world.size > 1:
+        machines.watch(PROGRAM, config.output_dir)
     tensor = runtime.copier(device)
 
     from paddle_cls import binary, engine, metrics, optim
@@ -97,6 +100,7 @@ def train(config: Config, world: runtime.World) -> int:
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
         "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)})
     resumed = config.resume and run.resume()
+    machines.check_alike(world, dataclasses.asdict(config), data, run.step)
     main_process = world.rank == 0
     if main_process:
         assemble.introduce(config, run, data, resumed, speed, report)

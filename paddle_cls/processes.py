@@ -34,7 +34,7 @@ def run(command: Sequence[str], count: int, *, remedy: str) -> int:
         for environment in _environments(count):
             # A session of their own: the terminal's Ctrl-C reaches them once, through us.
             workers.append(subprocess.Popen(command, env=environment, start_new_session=True,
-                                            preexec_fn=_die_with_parent if sys.platform == "linux" else None))
+                                            preexec_fn=end_with_parent if sys.platform == "linux" else None))
         return _wait(workers, caught, remedy)
     finally:
         for worker in workers:
@@ -86,7 +86,14 @@ def _environments(count: int) -> list[dict[str, str]]:
              "FLAGS_selected_gpus": str(rank)} for rank, place in enumerate(places)]
 
 
-def _die_with_parent() -> None:
-    """Have Linux kill this process when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG)."""
-    import ctypes
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        import ctypes
+        ctypes.CDLL(None).prctl(1, number)
+
+
+def end_with_launcher() -> None:
+    """Have SIGTERM sent when Paddle's launcher, if it has started this process, is killed: it would train on unseen."""
+    if "PADDLE_LOCAL_RANK" in os.environ:
+        end_with_parent(signal.SIGTERM)

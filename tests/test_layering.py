@@ -37,6 +37,7 @@ BELOW = {
     "page": "",
     "runtime": "errors",
     "processes": "",
+    "machines": "data errors runtime",
     "binary": "",
     "metrics": "binary",
     "plots": "binary metrics",
@@ -103,7 +104,7 @@ OUTSIDE = {
     "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
     "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
     "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
-    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil",
+    "ops.runner": "numpy", "plan": "numpy", "trace": "paddle", "files": "psutil", "machines": "numpy",
 }
 
 
