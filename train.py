@@ -142,8 +142,9 @@ def train(config: Config, world: runtime.World) -> int:
                    **metrics.classification(logits, labels, "val/", threshold=threshold)}
         log.scalars(run.step, {**figures, **timing})           # before the checkpoint: a kill between repeats, not loses, it
         run.end_epoch(figures, whole=run.step == first + per_epoch)
-        log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(), threshold=threshold,
-                     last=run.step >= stop)
+        with world.first():                        # charts of many images take seconds, and gloo waits for 30 only
+            log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(), threshold=threshold,
+                         last=run.step >= stop)
         bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()
     if main_process:

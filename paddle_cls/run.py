@@ -48,8 +48,11 @@ class Run:
         """
         self._average_statistics()
         self.saved = time.monotonic()
-        if self.world.rank:
-            return
+        with self.world.first():                   # the others wait: a large checkpoint may take longer than gloo does
+            if self.world.rank == 0:
+                self._write(name)
+
+    def _write(self, name: str) -> None:
         own = self.optimizer.state_dict()
         self.loaded = {key: value for key, value in self.loaded.items() if key not in own}
         state = {**self.loaded, **own}
