@@ -100,11 +100,6 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _in_cache(folder: Path) -> None:
-    """Have the caches of this process in the work's folder."""
-    os.environ["PADDLE_CLS_CACHE"] = os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-
-
 def works(place: Path) -> dict[str, Work]:
     """Return the works by name; `place` gets the pictures and a trained run that they need, where they are not there yet."""
     pictures, photos, trained = place / "pictures", place / "photos", place / "trained"
@@ -112,6 +107,12 @@ def works(place: Path) -> dict[str, Work]:
         draw(photos, 12, 300)
         draw(place / "drawing")
         os.replace(place / "drawing", pictures)
+
+    def in_cache(folder: Path) -> None:
+        """Have the caches of this process in the work's folder, and our compiler, but where it gets the library that it links."""
+        os.environ["PADDLE_CLS_CACHE"] = os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        if (place / "g++").exists():
+            os.environ["CXX"] = str(place / "g++")
 
     def arguments(folder: Path, processes: int) -> list[str]:
         return [*TRAINING, "--data-dir", str(pictures), "--nproc", str(processes), "--output-dir", str(folder / "run"),
@@ -121,21 +122,19 @@ def works(place: Path) -> dict[str, Work]:
         return run_main(train, *arguments(folder, 1))
 
     def export(folder: Path) -> int:
-        _in_cache(folder)
+        in_cache(folder)
         return run_main(infer, "--image", pictures, "--checkpoint", trained / "run", "--format", "json", "--output",
                         folder / "answer.json", "--device", "cpu")
 
     def shrink(folder: Path) -> int:
-        _in_cache(folder)
+        in_cache(folder)
         with reported("photos"):
             images, problems = load_photos(sorted(photos.rglob("*.png")), 64)
         (folder / "answer").write_text(f"{hashlib.sha256(images.tobytes()).hexdigest()} {problems}")
         return 0
 
     def compile_operators(folder: Path) -> int:
-        _in_cache(folder)
-        if (place / "g++").exists():               # not in the run that makes the library which it links
-            os.environ["CXX"] = str(place / "g++")
+        in_cache(folder)
         try:
             library = build.load()
         except build.Unavailable as error:         # as train.py does, which goes on without
@@ -145,7 +144,7 @@ def works(place: Path) -> dict[str, Work]:
         return 0
 
     def judge(folder: Path) -> int:
-        _in_cache(folder)
+        in_cache(folder)
         return run_main(report, trained / "run", "--output", folder / "report", "--device", "cpu")
 
     def answer(folder: Path) -> str:

@@ -43,9 +43,11 @@ class Campaign:
         self.seconds: dict[str, float] = {}        # of an undisturbed run
 
     def settle(self, names: set[str]) -> None:
-        """Have the right results of these works, and of the training, which most of them use."""
+        """Have the right results of these works, and of those that they use."""
         fault_kinds.load()
-        for name in ["training", *sorted(names - {"training"})]:
+        if names & {"export", "report"}:
+            names = names | {"operators"}          # compiled once
+        for name in sorted(names | {"training"}, key=["training", "operators", *sorted(names)].index):
             fault_works.settle(self.folder, name, self.works[name], lambda work, place, name=name: self._undisturbed(name, place))
 
     def _undisturbed(self, name: str, place: Path) -> children.Ended:
@@ -86,7 +88,7 @@ class Campaign:
         work = self.works[kind.work]
         before = work.standing(place)
         ended = self._once(kind.work, place, harm)
-        if ended.status == 0 and before < 0:       # the machine may have been busier before
+        if ended.status == 0 and before <= 0:      # the machine may have been busier before
             self.seconds[kind.work] = min(self.seconds[kind.work], ended.seconds)
         outcome, detail = kind.judge(ended, before, work.standing(place))
         if outcome == "ok" and ended.status == 0 and (detail := work.wrong(place)):
