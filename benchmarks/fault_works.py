@@ -130,7 +130,7 @@ def works(place: Path) -> dict[str, Work]:
         in_cache(folder)
         with reported("photos"):
             images, problems = load_photos(sorted(photos.rglob("*.png")), 64)
-        (folder / "answer").write_text(f"{hashlib.sha256(images.tobytes()).hexdigest()} {problems}")
+            (folder / "answer").write_text(f"{hashlib.sha256(images.tobytes()).hexdigest()} {problems}")
         return 0
 
     def compile_operators(folder: Path) -> int:
