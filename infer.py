@@ -4,6 +4,10 @@ Takes files, folders and globs; prints the most likely classes with their probab
 1 if some pictures could not be read (they are named, the rest is done), 2 if nothing could be done.
 """
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import csv
 import glob
 import io
@@ -40,6 +44,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--output {config.output}: there is no folder {config.output.parent}; make it first")
     paths = find_images(config.image)
     runtime.prepare()
+    runtime.load_paddle()
     from tqdm import tqdm
 
     from paddle_cls.predictor import Predictor

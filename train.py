@@ -4,14 +4,17 @@ Settings -> data -> model -> optimizer -> epochs. `python train.py --help` lists
 them, which flags override. The run folder gets config.yaml, last.* and best.* checkpoints, metrics.jsonl and vdl/.
 """
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import dataclasses
 import json
-import signal
 import sys
 
-from paddle_cls import assemble, machines, processes, runtime
+from paddle_cls import assemble, machines, processes, runtime, stopping
 from paddle_cls.config import Config
-from paddle_cls.errors import reported
+from paddle_cls.errors import NotFinite, reported
 
 PROGRAM = "train.py"
 
@@ -34,7 +37,7 @@ def main(argv: list[str]) -> int:
                              remedy=f"Continue with --resume --output-dir {config.output_dir}")
     try:
         return train(config, world)
-    except ArithmeticError as error:               # a loss or a weight that is not finite
+    except NotFinite as error:
         if world.rank == 0:
             last = config.output_dir / "last"
             kept = f"{last} is the last good checkpoint" if last.with_name("last.json").exists() else "no checkpoint yet"
@@ -50,6 +53,7 @@ def main(argv: list[str]) -> int:
 
 def evaluate(config: Config) -> int:
     """Print the figures of a checkpoint on the validation split, as one JSON line."""
+    runtime.load_paddle()
     from paddle_cls import checkpoint, metrics
     from paddle_cls.predictor import Predictor
     path = checkpoint.find(config.checkpoint or config.output_dir)
@@ -64,9 +68,6 @@ def evaluate(config: Config) -> int:
 def train(config: Config, world: runtime.World) -> int:
     """Train in this process, one of `world`; return the exit status."""
     device = runtime.set_device(config.device)
-    asked = dict.fromkeys(processes.STOPPING, False)
-    for number in asked:                           # after Paddle is loaded, which sets handlers of its own
-        signal.signal(number, lambda got, _: asked.update({got: True}))
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
     if world.size > 1:
@@ -83,7 +84,7 @@ def train(config: Config, world: runtime.World) -> int:
     weights = assemble.class_weights(config, data)
     train_transform, eval_transform = transforms(data, config.image_size, config.augment)
     per_epoch = num_batches(len(data.train), config.batch_size)
-    stop = min(config.max_steps or sys.maxsize, config.epochs * per_epoch)
+    last = min(config.max_steps or sys.maxsize, config.epochs * per_epoch)
 
     runtime.seed_step(config.seed, 0)
     model, arguments = assemble.build(config, data)
@@ -98,8 +99,11 @@ def train(config: Config, world: runtime.World) -> int:
     run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about={
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
-        "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)})
+        "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)},
+        probe=eval_transform(data.val.fetch([0]), None))
     resumed = config.resume and run.resume()
+    if resumed or config.pretrained:
+        run.check_given(run.folder / "last" if resumed else config.pretrained)
     machines.check_alike(world, dataclasses.asdict(config), data, run.step)
     main_process = world.rank == 0
     if main_process:
@@ -111,41 +115,47 @@ def train(config: Config, world: runtime.World) -> int:
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
         return run.predict(prefetch(parts)(), tensor)
 
-    while run.step < stop or run.figures.get("step") != run.step:      # a run may have been killed before its evaluation
-        state = freezing.begin(run.epoch)
-        if state and main_process:
-            print(state, flush=True)
-        bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
-        first = run.epoch * per_epoch
-        reader = assemble.batches(config, data, train_transform, world, epoch=run.epoch, start=run.step - first,
-                                  stop=stop - first)
-        for step in engine.train_one_epoch(
-                network, reader(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                label_smoothing=config.label_smoothing, class_weights=weights, accumulate=config.accumulate,
-                clip_norm=config.clip_norm, ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
-                fetch_every=1 if device == "cpu" else config.log_every,
-                flags=lambda: (*asked.values(), run.save_due(config.save_minutes))):
-            run.step = step
-            bar.show(run.totals)
-            log.every(config.log_every, run.step, {"lr": schedule(run.step - 1), **run.totals.means("train/")})
-            interrupted, terminated, due = run.totals.flags
-            if interrupted or terminated or due:
-                run.save("last")
-            if interrupted or terminated:
-                bar.close(f"stopped by a signal after step {run.step}; {config.output_dir}/last is saved, continue with "
-                          f"--resume --output-dir {config.output_dir}")
-                return 130 if interrupted else 143
-        timing = bar.timing(run.totals)
-        logits, labels = predict(data.val)
-        threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
-        figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
-                   **metrics.classification(logits, labels, "val/", threshold=threshold)}
-        log.scalars(run.step, {**figures, **timing})           # before the checkpoint: a kill between repeats, not loses, it
-        run.end_epoch(figures, whole=run.step == first + per_epoch)
-        with world.first():                        # charts of many images take seconds, and gloo waits for 30 only
-            log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(), threshold=threshold,
-                         last=run.step >= stop)
-        bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
+    bar = None
+    stop = stopping.Stop(lambda: bar.close(f"stopped by a signal after step {run.step}; {run.kept}"), alone=world.size == 1)
+    with stop, run.rescued(fetched=device == "cpu" or world.size == 1):
+        while run.step < last or run.figures.get("step") != run.step:  # a run may have been killed before its evaluation
+            state = freezing.begin(run.epoch)
+            if state and main_process:
+                print(state, flush=True)
+            bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
+            first = run.epoch * per_epoch
+            reader = assemble.batches(config, data, train_transform, world, epoch=run.epoch, start=run.step - first,
+                                      stop=last - first)
+            stop.defer()
+            for step in engine.train_one_epoch(
+                    network, reader(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
+                    label_smoothing=config.label_smoothing, class_weights=weights, accumulate=config.accumulate,
+                    clip_norm=config.clip_norm, ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
+                    fetch_every=1 if device == "cpu" else config.log_every,
+                    flags=lambda: (run.save_due(config.save_minutes), *stop.flags())):
+                run.step = step
+                log.every(config.log_every, run.step, {"lr": schedule(run.step - 1), **run.totals.means("train/")})
+                due, *came = run.totals.flags
+                number = stop.asked(came)
+                if number or due:
+                    run.save("last")
+                if number:
+                    stop.tell()
+                    return 128 + number
+                bar.show(run.totals)               # last: a terminal that is gone keeps nothing from being saved
+            run.save("last")
+            stop.allow()                           # nothing of the epoch can be lost any more
+            timing = bar.timing(run.totals)
+            logits, labels = predict(data.val)
+            threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
+            figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
+                       **metrics.classification(logits, labels, "val/", threshold=threshold)}
+            log.scalars(run.step, {**figures, **timing})       # before the checkpoint: a kill between repeats, not loses, it
+            run.end_epoch(figures, whole=run.step == first + per_epoch)
+            with world.first():                    # charts of many images take seconds, and gloo waits for 30 only
+                log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(),
+                             threshold=threshold, last=run.step >= last)
+            bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()
     if main_process:
         print(json.dumps({"output_dir": str(config.output_dir), "visualdl": str(log.folder), "step": run.step,

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from paddle_cls import stopping
+
 GONE = 10.0                                        # seconds for what an attempt has started to end after it
 # What changes a file, of https://docs.python.org/3/library/audit_events.html
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.utime", "os.chmod"}
@@ -226,9 +228,7 @@ def _child(work: Callable[[], int], harm: Harm, files: list[Path]) -> None:
             os.dup2(os.open(file, os.O_WRONLY | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         where = os.open(files[2], os.O_WRONLY | os.O_TRUNC)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stopping.begin()                           # as each program does first
         harm.inside(lambda text: os.write(where, text.encode()))
         status = work()
     except SystemExit as leaving:

@@ -16,7 +16,7 @@ import paddle
 from paddle import nn
 
 from . import safe_pickle
-from .errors import UserError
+from .errors import NotFinite, UserError
 from .files import hash_of, sync, write_text, writing
 
 FORMAT = 1
@@ -28,11 +28,11 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
     """Write `path`.pdparams, .pdopt and .json. A crash at any moment leaves the old or the new checkpoint.
 
     path: without suffix. info: JSON-able; "format" and "sha256" are added. Raises UserError where nothing can be written,
-    ArithmeticError for weights that are not finite (the old checkpoint stays).
+    NotFinite for weights that are not (the old checkpoint stays).
     """
     for name, value in model.state_dict().items():
         if not bool(paddle.isfinite(value).all()):
-            raise ArithmeticError(f"the weights of {name} are not finite")
+            raise NotFinite(f"the weights of {name} are not finite")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         finish(path)

@@ -11,12 +11,9 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .data.reader import Batch
+from .errors import NotFinite, UserError
 from .optim import EMA, Schedule, trainable
 from .runtime import World, evaluating, seed_step
-
-
-class NotFinite(ArithmeticError):
-    """A loss that is infinite or no number."""
 
 
 @dataclass
@@ -90,6 +87,7 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
     weighted; totals are those of the first.
     Raises NotFinite, naming the step, when a loss is not finite. In several processes `batches` holds this process's
     part of each batch, and the gradient is the mean over the images of all parts.
+    An error of `batches` is raised between two steps, and alone after a yield for those that were done.
     In a batch that `data.mixing` has mixed, the loss is linear in the two labels' shares, and so is being right.
     """
     world = world or World()
@@ -97,8 +95,15 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
     weights = None if class_weights is None else tensor(class_weights)
     pending: list[tuple[paddle.Tensor, paddle.Tensor, int]] = []
     waited = 0.0
-    started = time.perf_counter()
-    for batch in batches:
+    started, broken, ahead = time.perf_counter(), None, iter(batches)
+    while True:
+        try:
+            batch = next(ahead)
+        except StopIteration:
+            break
+        except (UserError, OSError) as error:
+            broken = error
+            break
         waited += time.perf_counter() - started
         seed_step(seed, step, world.rank)
         optimizer.set_lr(schedule(step))
@@ -113,9 +118,11 @@ def train_one_epoch(model: nn.Layer, batches: Iterable[Batch], optimizer: paddle
             pending, waited = [], 0.0
             yield step
         started = time.perf_counter()
-    if pending:
+    if pending and (broken is None or world.size == 1):        # the other processes do not fetch now
         _fetch(pending, totals, waited, step, world, flags())
         yield step
+    if broken is not None:
+        raise broken
 
 
 def _update(network: nn.Layer, optimizer: paddle.optimizer.Optimizer, clip_norm: float | None, scaler) -> None:

@@ -7,9 +7,15 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from . import stopping
+
 
 class UserError(ValueError):
     """A mistake that the user can mend; entry points print its text on one line and exit with status 2."""
+
+
+class NotFinite(ArithmeticError):
+    """A loss, a weight or an answer of a network that is infinite or no number: the training has diverged."""
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, lister: str = "") -> str:
@@ -28,9 +34,14 @@ def report_all(problems: Sequence[str], most: int = 20) -> None:
         raise UserError(count + "; ".join(problems[:most]) + more)
 
 
+def told(error: Exception) -> str:
+    """Return what an error says; of an OSError the file first."""
+    return f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+
+
 @contextlib.contextmanager
 def reported(program: str) -> Iterator[None]:
-    """Turn a UserError inside the block into one line on stderr and exit status 2, Ctrl-C into 130.
+    """Turn a UserError inside the block into one line on stderr and exit status 2, a signal into 128 + its number.
 
     So with an OSError: a place that the system does not let us look at, where no better message was at hand.
     Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
@@ -38,12 +49,12 @@ def reported(program: str) -> Iterator[None]:
     """
     first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
     try:
-        yield
+        with stopping.at_once():
+            yield
     except (UserError, OSError) as error:
         if not first:
             time.sleep(3)
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
-        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        print(f"{program}: error: {' '.join(told(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

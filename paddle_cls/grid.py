@@ -6,6 +6,10 @@ Called again it goes on: what is finished is not run again. All other flags are 
 grid.md also has the mean over the seeds. Exit status 1 if a run failed.
 """
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import csv
 import io
 import itertools
@@ -16,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import assemble, processes, runtime
+from . import assemble, processes, runtime, stopping
 from .config import MAY_CHANGE, NOT_SAVED, Config, GridConfig
 from .errors import UserError, report_all, reported, unknown
 from .files import write_text, writing
@@ -152,7 +156,7 @@ def main(argv: list[str]) -> int:
         resume = ["--resume"] if (folder / "config.yaml").exists() else []
         status = processes.run([sys.executable, str(SCRIPT), *run.flags, *resume], 1, remedy="The grid goes on.")
         states[run.name] = "done" if status == 0 else f"failed (exit status {status})"
-        if status in (130, 143):                   # Ctrl-C is meant for the grid too
+        if status in stopping.STATUSES:            # Ctrl-C is meant for the grid too
             print(f"{PROGRAM}: stopped in run {number} of {len(runs)}; the same command goes on", file=sys.stderr)
             return status
     write(root, found, runs, states)

@@ -5,6 +5,10 @@ diverges; writes lr_find.png and lr_find.csv into --output-dir (default: output/
 rate. Of train.py's settings lr, schedule, epochs, max_steps, ema_decay and nproc play no part. The weights are thrown away.
 """
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

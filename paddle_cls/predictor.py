@@ -28,17 +28,17 @@ class Predictor:
 
     def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
-                 exported: Path | None = None):
+                 exported: Path | None = None, source: object = "checkpoint"):
         """load_model: returns the network; not called before it is needed, which is never where an export is found.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
         tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
-        of its views (`eval_views`). Raises UserError for an unknown name.
+        of its views (`eval_views`). source: what an error names. Raises UserError for an unknown name.
         """
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
-        self._load_model, self.classes, self.image_size = load_model, list(classes), image_size
+        self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
         self.normalization, self.threshold, self.tta, self._exported = normalization, threshold, tta, exported
         self._engine = export.find(exported) if exported else None
         self._model = None if self._engine else load_model()           # what is wrong with it is told here
@@ -69,7 +69,7 @@ class Predictor:
         exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if fast else None
         threshold = info.get("figures", {}).get("val/threshold", 0.5) if outputs == 1 else None
         return cls(load_model, info["classes"], info["image_size"], normalization, threshold=threshold, tta=tta,
-                   exported=exported)
+                   exported=exported, source=path)
 
     @property
     def model(self) -> paddle.nn.Layer:
@@ -85,7 +85,7 @@ class Predictor:
     def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
         """Return the network's output, float32 (N, C); of several views, what gives their mean probability.
 
-        Raises UserError for an unreadable file.
+        Raises UserError for an unreadable file, and for answers that are not finite.
         """
         return self._run(self._logits, images, batch_size, self.tta)
 
@@ -121,6 +121,7 @@ class Predictor:
             try:
                 self._engine = export.make(self._exported, self.model, self.image_size)
             except ArithmeticError as error:
+                self._check(self._dygraph(self.model, images[:1]))     # the cause, if the weights are broken
                 print(f"{error}; dygraph computes, slower", file=sys.stderr)
                 self._exported = None
         return self._engine(images) if self._engine else self._dygraph(self.model, images)
@@ -140,7 +141,13 @@ class Predictor:
             views = [function(np.ascontiguousarray(view))
                      for view in eval_views(part, self.image_size, self.normalization, tta)]
             out.append(views[0] if tta == "none" else metrics.mean_of_views(views))
-        return np.concatenate(out)
+        return self._check(np.concatenate(out))
+
+    def _check(self, answers: np.ndarray) -> np.ndarray:
+        if not np.isfinite(answers).all():
+            raise UserError(f"{self.source}: the network's answers are not finite: its training diverged, or its weights are "
+                            f"broken; use another checkpoint")
+        return answers
 
 
 def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:

@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+from . import stopping
+
 GRACE = 60.0                                       # seconds from the first signal until those left are killed
+LEFT = 5.0                                         # seconds from the end of one that did not save, which the others may wait for
 ABORTED = 5.0                                      # seconds for the cause of an abort to show
 
 
@@ -29,12 +31,12 @@ def run(command: Sequence[str], count: int, *, remedy: str) -> int:
             with contextlib.suppress(ProcessLookupError):
                 worker.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in STOPPING}
+    before = {number: signal.signal(number, pass_on) for number in stopping.heard()}
     try:
-        for environment in _environments(count):
-            # A session of their own: the terminal's Ctrl-C reaches them once, through us.
-            workers.append(subprocess.Popen(command, env=environment, start_new_session=True,
-                                            preexec_fn=end_with_parent if sys.platform == "linux" else None))
+        with stopping.held():                      # none misses what comes before all are there
+            for environment in _environments(count):
+                # A session of their own: the terminal's Ctrl-C reaches them once, through us.
+                workers.append(subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=BOUND))
         return _wait(workers, caught, remedy)
     finally:
         for worker in workers:
@@ -54,6 +56,8 @@ def _wait(workers: list[subprocess.Popen], caught: list[int], remedy: str) -> in
         ended = [(rank, status) for rank, status in enumerate(statuses) if status]
         if caught:
             deadline = deadline or time.monotonic() + GRACE
+            if any(status not in (0, *stopping.STATUSES) for _, status in ended):
+                deadline = min(deadline, time.monotonic() + LEFT)
             if all(status is not None for status in statuses) or time.monotonic() > deadline:
                 return 128 + caught[0]
         elif ended:
@@ -86,14 +90,20 @@ def _environments(count: int) -> list[dict[str, str]]:
              "FLAGS_selected_gpus": str(rank)} for rank, place in enumerate(places)]
 
 
-def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have Linux send this process a signal when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG)."""
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG).
+
+    Elsewhere: nothing.
+    """
     if sys.platform == "linux":
         import ctypes
         ctypes.CDLL(None).prctl(1, number)
 
 
+BOUND = die_with_parent if sys.platform == "linux" else None           # preexec_fn of a child; Windows has none
+
+
 def end_with_launcher() -> None:
     """Have SIGTERM sent when Paddle's launcher, if it has started this process, is killed: it would train on unseen."""
     if "PADDLE_LOCAL_RANK" in os.environ:
-        end_with_parent(signal.SIGTERM)
+        die_with_parent(signal.SIGTERM)

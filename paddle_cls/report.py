@@ -4,6 +4,10 @@ Evaluates a checkpoint on the validation split of its data set and writes RUN/re
 figures and pictures inside), figures.json, and each picture as PNG. A second run replaces its own report.
 """
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import dataclasses
 import io
 import json
@@ -36,6 +40,7 @@ def main(argv: list[str]) -> int:
     """Write one report; return the exit status."""
     options, _ = parse(ReportConfig, argv, program=PROGRAM, description=__doc__)
     runtime.prepare()
+    runtime.load_paddle()
     from . import checkpoint, page
     path = checkpoint.find(options.run)
     info = checkpoint.read_info(path)

@@ -13,9 +13,10 @@ import paddle
 from . import checkpoint
 from .data.reader import Batch
 from .engine import Totals, predict
-from .errors import UserError
+from .errors import NotFinite, UserError, told
+from .files import locked
 from .optim import EMA
-from .runtime import World
+from .runtime import World, evaluating
 
 _RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the optimizer's own in a .pdopt
 
@@ -29,9 +30,13 @@ class Run:
 
     def __init__(self, folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, *,
                  ema: EMA | None = None, scaler: "paddle.amp.GradScaler | None" = None, world: World | None = None,
-                 about: Mapping):
-        """about: JSON-able description of model, classes and preprocessing, kept in every checkpoint."""
+                 about: Mapping, probe: np.ndarray | None = None):
+        """about: JSON-able description of model, classes and preprocessing, kept in every checkpoint.
+
+        probe: images float32 (N, 3, H, W), to which a network that is worth saving has finite answers.
+        """
         self.folder, self.model, self.optimizer, self.ema, self.scaler = folder, model, optimizer, ema, scaler
+        self.probe = probe
         self.world = world or World()
         self.about = json.loads(json.dumps(about))
         self.epoch, self.step = 0, 0
@@ -44,15 +49,57 @@ class Run:
     def save(self, name: str) -> None:
         """Write checkpoint `name` (the first process does). With EMA its .pdparams holds the averaged weights.
 
-        Raises UserError where nothing can be written, ArithmeticError for weights that are not finite.
+        Raises UserError where nothing can be written, NotFinite for weights or answers that are not.
         """
         self._average_statistics()
         self.saved = time.monotonic()
         with self.world.first():                   # the others wait: a large checkpoint may take longer than gloo does
-            if self.world.rank == 0:
+            if not self.world.rank:
                 self._write(name)
 
+    @property
+    def kept(self) -> str:
+        """What to tell a user whose training ends early, after a save."""
+        return f"{self.folder}/last is saved, continue with --resume --output-dir {self.folder}"
+
+    @contextlib.contextmanager
+    def rescued(self, *, fetched: bool = True) -> Iterator[None]:
+        """Where a reader, a log or the console ends the block by an error, write `last` first, and say so in the error.
+
+        Whichever process it is does that without the others: all have the same weights between two steps (BN's running
+        statistics are its own). fetched: False where they may be some steps further than `step` then: nothing is written.
+        """
+        begun = self.step
+        try:
+            yield
+        except (UserError, OSError) as error:
+            if self.step == begun or not fetched:
+                raise
+            try:
+                with locked(self.folder / ".last.lock"):
+                    self._write("last")
+            except (UserError, OSError, NotFinite):            # the first error is the cause; or another process does it
+                raise error from None
+            raise UserError(f"{told(error)}; {self.kept}") from None
+
+    def check_given(self, source: object) -> None:
+        """Raise UserError unless the answers of weights that came from `source` are finite."""
+        try:
+            self.check()
+        except NotFinite:
+            raise UserError(f"{source}: with these weights the network's answers are not finite; use others") from None
+
+    def check(self) -> None:
+        """Raise NotFinite unless the answers to the probe are finite, of the weights that a checkpoint would hold.
+
+        The loss of a step is that before its update: weights that are too large show in the next one's only, or here.
+        """
+        if self.probe is not None:
+            with self.averaged(), evaluating(self.model):
+                _finite(self.model(paddle.to_tensor(self.probe)).numpy(), f"the network's answers after step {self.step}")
+
     def _write(self, name: str) -> None:
+        self.check()
         own = self.optimizer.state_dict()
         self.loaded = {key: value for key, value in self.loaded.items() if key not in own}
         state = {**self.loaded, **own}
@@ -99,10 +146,15 @@ class Run:
         return self.world.rank == 0 and time.monotonic() - self.saved > 60 * minutes
 
     def predict(self, batches: Iterable[Batch], tensor: Callable = paddle.to_tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold."""
+        """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold.
+
+        Raises NotFinite for logits that are not.
+        """
         self._average_statistics()
         with self.averaged():
-            return predict(self.model, batches, world=self.world, tensor=tensor)
+            logits, labels = predict(self.model, batches, world=self.world, tensor=tensor)
+        _finite(logits, f"the logits of the evaluation after step {self.step}")
+        return logits, labels
 
     def _average_statistics(self) -> None:
         """Make BN's running statistics the same in all processes, those of the averaged weights too."""
@@ -132,3 +184,8 @@ class Run:
             self.best = dict(figures)
             self.save("best")
         self.save("last")
+
+
+def _finite(logits: np.ndarray, what: str) -> None:
+    if not np.isfinite(logits).all():
+        raise NotFinite(f"{what} are not finite")

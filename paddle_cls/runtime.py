@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from . import heartbeat
+from . import heartbeat, meeting, stopping
 from .errors import UserError
 
 
@@ -25,6 +25,13 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", module=r"(paddle|PIL)\.")                   # of no use to a user
     if sys.platform == "linux":
         _keep_memory()
+
+
+def load_paddle() -> None:
+    """Load Paddle, whose answer to SIGTERM is not to be ours."""
+    if "paddle" not in sys.modules:
+        with stopping.kept():
+            import paddle  # noqa: F401
 
 
 def _keep_memory() -> None:
@@ -81,6 +88,7 @@ def _gpu_driver() -> bool:
 
 def set_device(name: str) -> str:
     """Compute on "cpu", "gpu", or ("auto") a GPU if there is one; return "cpu" or "gpu". Raises UserError."""
+    load_paddle()
     import paddle
     gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if name == "gpu" and not gpu:
@@ -128,12 +136,13 @@ class World:
         self.size = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
     def join(self, device: str) -> None:
-        """Meet the other processes (NCCL between GPUs, gloo on CPUs)."""
+        """Meet the other processes (NCCL between GPUs, gloo on CPUs). Raises UserError where they do not come."""
         if self.size > 1:
             if device == "cpu":
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
             import paddle.distributed as dist
-            with contextlib.redirect_stderr(io.StringIO()):                  # it lists its own flags there
+            meeting.meet(self.rank, self.size)
+            with contextlib.redirect_stderr(io.StringIO()), stopping.by_default():     # it lists its own flags there
                 dist.init_parallel_env()
 
     @contextlib.contextmanager

@@ -1,5 +1,9 @@
 """`shapes`: ten classes of figures drawn by the package itself, so that the first training needs no download."""
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 from pathlib import Path
 
 import cv2

@@ -1,13 +1,18 @@
 """List the networks: their parameters, multiply-adds, image size and paper. `--model NAME` tells more about one."""
 
+if __name__ == "__main__":
+    from paddle_cls import stopping
+    stopping.begin()                               # before what takes time to load
+
 import dataclasses
 import json
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-from .. import models, runtime
+from .. import models, processes, runtime, stopping
 from ..config import option
 from ..errors import UserError, reported
 from ..settings import keyword_arguments, parse
@@ -60,8 +65,15 @@ def one(config: ListConfig) -> dict:
 
 def every() -> Iterator[dict]:
     """Yield the row of each network, in the order of MODELS, counted by all cores."""
-    with ProcessPoolExecutor(runtime.cores(), multiprocessing.get_context("spawn"), initializer=runtime.prepare) as pool:
-        yield from pool.map(table.row, models.MODELS)
+    with ProcessPoolExecutor(runtime.cores(), multiprocessing.get_context("spawn"), initializer=_prepare) as pool:
+        with stopping.held([signal.SIGINT]):       # the terminal's Ctrl-C is for this process, which ends them
+            rows = pool.map(table.row, models.MODELS)
+        yield from rows
+
+
+def _prepare() -> None:
+    processes.die_with_parent()
+    runtime.prepare()
 
 
 if __name__ == "__main__":
