@@ -99,7 +99,8 @@ def train(config: Config, world: runtime.World) -> int:
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
         "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)})
-    resumed = config.resume and run.resume()
+    with world.first():                            # who finishes first what a killed process had not renamed yet
+        resumed = config.resume and run.resume()
     machines.check_alike(world, dataclasses.asdict(config), data, run.step)
     main_process = world.rank == 0
     if main_process:

@@ -226,7 +226,7 @@ def _child(work: Callable[[], int], harm: Harm, files: list[Path]) -> None:
             os.dup2(os.open(file, os.O_WRONLY | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         where = os.open(files[2], os.O_WRONLY | os.O_TRUNC)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP):         # as in a new process
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         harm.inside(lambda text: os.write(where, text.encode()))
