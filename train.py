@@ -101,7 +101,8 @@ def train(config: Config, world: runtime.World) -> int:
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
         "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)},
         probe=eval_transform(data.val.fetch([0]), None))
-    resumed = config.resume and run.resume()
+    with world.first():                            # who finishes first what a killed process had not renamed yet
+        resumed = config.resume and run.resume()
     if resumed or config.pretrained:
         run.check_given(run.folder / "last" if resumed else config.pretrained)
     machines.check_alike(world, dataclasses.asdict(config), data, run.step)
