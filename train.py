@@ -39,8 +39,8 @@ def main(argv: list[str]) -> int:
         return train(config, world)
     except NotFinite as error:
         if world.rank == 0:
-            last = config.output_dir / "last"
-            kept = f"{last} is the last good checkpoint" if last.with_name("last.json").exists() else "no checkpoint yet"
+            last = config.output_dir / error.kept
+            kept = f"{last} is the last good checkpoint" if last.with_suffix(".json").exists() else "no good checkpoint yet"
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
         return 1
@@ -100,7 +100,7 @@ def train(config: Config, world: runtime.World) -> int:
         "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
         "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)},
-        probe=eval_transform(data.val.fetch([0]), None))
+        probe=eval_transform(data.val.fetch(range(min(4, len(data.val)))), None))
     with world.first():                            # who finishes first what a killed process had not renamed yet
         resumed = config.resume and run.resume()
     if resumed or config.pretrained:

@@ -15,7 +15,14 @@ class UserError(ValueError):
 
 
 class NotFinite(ArithmeticError):
-    """A loss, a weight or an answer of a network that is infinite or no number: the training has diverged."""
+    """A loss, a weight or an answer of a network that is infinite or no number: the training has diverged.
+
+    kept: the checkpoint that is from before that.
+    """
+
+    def __init__(self, text: str, kept: str = "last"):
+        super().__init__(text)
+        self.kept = kept
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, lister: str = "") -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from . import stopping
+from . import runtime, stopping
 
 GRACE = 60.0                                       # seconds from the first signal until those left are killed
 LEFT = 5.0                                         # seconds from the end of one that did not save, which the others may wait for
@@ -98,6 +98,12 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     if sys.platform == "linux":
         import ctypes
         ctypes.CDLL(None).prctl(1, number)
+
+
+def prepare_worker() -> None:
+    """Prepare a process of a pool as the program itself is, and let it not outlive it."""
+    die_with_parent()
+    runtime.prepare()
 
 
 BOUND = die_with_parent if sys.platform == "linux" else None           # preexec_fn of a child; Windows has none

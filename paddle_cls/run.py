@@ -153,7 +153,7 @@ class Run:
         self._average_statistics()
         with self.averaged():
             logits, labels = predict(self.model, batches, world=self.world, tensor=tensor)
-        _finite(logits, f"the logits of the evaluation after step {self.step}")
+        _finite(logits, f"the logits of the evaluation after step {self.step}", "best")
         return logits, labels
 
     def _average_statistics(self) -> None:
@@ -186,6 +186,6 @@ class Run:
         self.save("last")
 
 
-def _finite(logits: np.ndarray, what: str) -> None:
+def _finite(logits: np.ndarray, what: str, kept: str = "last") -> None:
     if not np.isfinite(logits).all():
-        raise NotFinite(f"{what} are not finite")
+        raise NotFinite(f"{what} are not finite", kept)

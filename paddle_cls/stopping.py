@@ -95,17 +95,28 @@ def at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """Keep our handlers over a block in which a library sets its own: Paddle does so for SIGTERM, and prints a traceback.
+def bare() -> Iterator[None]:
+    """Have a signal end the process without Stopped inside the block, where nothing is half done: others would talk of that."""
+    inside, _now.inside = _now.inside, 0
+    try:
+        yield
+    finally:
+        _now.inside = inside
 
-    SIGTERM waits for the end of the block.
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Keep our handlers over a block that loads a library with its own: Paddle has one for SIGTERM that prints a traceback.
+
+    SIGTERM waits for the end of the block; the others end the process as in `bare`.
     """
     before = {number: signal.getsignal(number) for number in NUMBERS}
     holds = hasattr(signal, "pthread_sigmask")
     if holds:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        yield
+        with bare():
+            yield
     finally:
         for number, handler in before.items():
             if handler is not None:                # None: not set by Python, and not to be had

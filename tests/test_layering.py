@@ -39,7 +39,7 @@ BELOW = {
     "meeting": "errors",
     "runtime": "errors heartbeat meeting stopping",
     "heartbeat": "",
-    "processes": "stopping",
+    "processes": "runtime stopping",
     "machines": "data errors runtime",
     "binary": "",
     "metrics": "binary",

@@ -65,15 +65,17 @@ def one(config: ListConfig) -> dict:
 
 def every() -> Iterator[dict]:
     """Yield the row of each network, in the order of MODELS, counted by all cores."""
-    with ProcessPoolExecutor(runtime.cores(), multiprocessing.get_context("spawn"), initializer=_prepare) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(runtime.cores(), spawn, initializer=processes.prepare_worker) as pool:
         with stopping.held([signal.SIGINT]):       # the terminal's Ctrl-C is for this process, which ends them
-            rows = pool.map(table.row, models.MODELS)
-        yield from rows
-
-
-def _prepare() -> None:
-    processes.die_with_parent()
-    runtime.prepare()
+            rows = [pool.submit(table.row, name) for name in models.MODELS]
+        try:
+            for row in rows:
+                yield row.result()
+        except BaseException:                      # nobody waits for the rest
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
 
 
 if __name__ == "__main__":
