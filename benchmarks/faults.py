@@ -4,7 +4,8 @@
 processes, and while caches and reports are written. What was disturbed is done again on what it has left until it reaches
 its end, mostly through several faults; then figures, rows and weights must be those of an undisturbed run to the last bit.
 Each fault adds a line to FILE; the same command goes on where an earlier one was stopped. The exit status is 1 if anything
-was lost. Linux; full disks need root, for their tmpfs. On one core of a slow machine all of it takes some 2 hours.
+was lost. Leave the sources alone meanwhile: runs of two processes read them anew. Linux; full disks need root, for their
+tmpfs. On one core of a slow machine all of it takes some 2 hours, most of them the 370 faults of two processes.
 """
 
 import argparse

@@ -78,18 +78,19 @@ def test_a_mistake_in_the_data_is_told_once_by_several_processes(tmp_path):
 
 def test_a_process_that_lost_another_waits_to_be_ended_and_then_says_so(call_in_memory, tmp_path, monkeypatch):
     """Its line would stand before the one that says who was killed; under Paddle's launcher it is the only one."""
-    slept, message = [], "[/paddle/gloo/pair.cc:576] Read error [10.0.0.2]:24780: Connection reset by peer"
+    slept, bound, message = [], [], "[/paddle/gloo/pair.cc:576] Read error [10.0.0.2]:24780: Connection reset by peer"
 
     def lost(config, world):
         raise RuntimeError(message)
 
     monkeypatch.setattr(train, "train", lost)
     monkeypatch.setattr(machines, "_told", threading.Lock())
+    monkeypatch.setattr(processes, "end_with_launcher", lambda: bound.append("to its launcher"))
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     done = call_in_memory(train, "--nproc", 2, "--output-dir", tmp_path / "run")
-    assert done.status == 1 and slept == [machines.WAIT]
+    assert done.status == 1 and slept == [machines.WAIT] and bound == ["to its launcher"]
     assert done.err == (
         "train.py: error: another process of this training has ended or cannot be reached (Read error [10.0.0.2]:24780: "
         f"Connection reset by peer); go on with --resume --output-dir {tmp_path}/run on every machine\n")
