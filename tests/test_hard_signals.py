@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import psutil
 import pytest
 from conftest import ROOT
 from test_train import command, outcome, run, start, tiny  # noqa: F401 (tiny is a fixture)
@@ -207,3 +208,16 @@ def test_a_closed_terminal_saves_and_its_dead_output_breaks_nothing(tiny, tmp_pa
     os.kill(process.pid, signal.SIGHUP)
     assert process.wait(30) in (129, 2)            # 2: the epoch's line broke first, and saved
     assert checkpoint.exists(tmp_path / "run" / "last")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends a process with its parent")
+def test_the_workers_of_the_list_of_networks_die_with_it():
+    process = subprocess.Popen([sys.executable, "-m", "paddle_cls.models"], cwd=ROOT, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    parent, until = psutil.Process(process.pid), time.monotonic() + 60
+    while not (workers := [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())
+                           and child.memory_info().rss > 1e8]) and time.monotonic() < until:               # Paddle is loaded
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert workers and not psutil.wait_procs(workers, timeout=10)[1]

@@ -195,7 +195,7 @@ def test_resume(refused, here, flags, change, message):
 
 
 @pytest.mark.parametrize("limit, where", [
-    (0, "new"), (300, "new"), (20_000, "new/best")])
+    (0, "new"), (300, "new"), (20_000, "new/last")])
 def test_a_full_disk(call_in_memory, here, limit, where):
     """A limit to the size of a file stands for the full disk: at the first byte, in the settings, in the checkpoint."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -207,7 +207,7 @@ def test_a_full_disk(call_in_memory, here, limit, where):
     assert done.status == 2
     assert done.err == f"train.py: error: {where}: cannot be written: File too large; free some space or choose another folder\n"
     left = sorted(path.name for path in (here / "new").iterdir())
-    assert left == (["config.yaml", "metrics.jsonl", "vdl"] if where == "new/best" else [])
+    assert left == (["config.yaml", "metrics.jsonl", "vdl"] if where == "new/last" else [])
     if left:
         assert read_yaml(here / "new" / "config.yaml")["depth"] == 8
         assert all(json.loads(line) for line in (here / "new" / "metrics.jsonl").read_text().splitlines())
