@@ -110,6 +110,7 @@ def nothing(rng: random.Random, seconds: float) -> Harm:
     return Harm()
 
 
+TWICE = (130, -signal.SIGINT)                      # the second may come while Python ends; a shell says 130 then too
 INTERRUPT, TERMINATE, HANGUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 KINDS = {
     # 1,000 kills
@@ -128,11 +129,11 @@ KINDS = {
     "disk-report": Kind("report", 100, nothing, (2,), room=0.8),
     "disk-two": Kind("two", 20, nothing, (2,), room=0.8),
     "interrupt": Kind("training", 60, send(INTERRUPT), (130,)),
-    "interrupt-twice": Kind("training", 40, send(INTERRUPT, INTERRUPT), (130,)),
+    "interrupt-twice": Kind("training", 40, send(INTERRUPT, INTERRUPT), TWICE),
     "terminate": Kind("training", 30, send(TERMINATE), (143,)),
     "hangup": Kind("training", 30, send(HANGUP), (129,)),
     "interrupt-two": Kind("two", 20, send(INTERRUPT), (130,)),
-    "interrupt-two-twice": Kind("two", 10, send(INTERRUPT, INTERRUPT), (130,)),
+    "interrupt-two-twice": Kind("two", 10, send(INTERRUPT, INTERRUPT), TWICE),
     "terminate-two": Kind("two", 10, send(TERMINATE), (143,)),
     "hangup-two": Kind("two", 10, send(HANGUP), (129,)),
     "stop-two": Kind("two", 50, stop, (), always=True),
