@@ -11,9 +11,8 @@ if __name__ == "__main__":
 import dataclasses
 import json
 import sys
-import time
 
-from paddle_cls import assemble, lock, processes, runtime, stopping
+from paddle_cls import assemble, lock, machines, processes, runtime, stopping
 from paddle_cls.config import Config
 from paddle_cls.errors import NotFinite, reported
 
@@ -27,6 +26,7 @@ def main(argv: list[str]) -> int:
     if config.eval_only:
         return evaluate(config)
     world = runtime.World()
+    processes.end_with_launcher()
     with lock.training_in(config.output_dir, active=world.rank == 0):
         if world.rank == 0:
             assemble.check_folder(config)
@@ -50,10 +50,11 @@ def start(config: Config, world: runtime.World) -> int:
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
         return 1
-    except RuntimeError:
-        if world.size > 1:                         # when another process has died, the exchange with it fails: whoever
-            time.sleep(3)                          # started us tells of it, and ends us before we can add a traceback
-        raise
+    except RuntimeError as error:
+        if world.size == 1 or not machines.is_lost_exchange(error):
+            raise
+        machines.tell_loss(PROGRAM, config.output_dir, error)
+        return 1
 
 
 def evaluate(config: Config) -> int:
@@ -75,6 +76,8 @@ def train(config: Config, world: runtime.World) -> int:
     device = runtime.set_device(config.device)
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
+    if world.size > 1:
+        machines.watch(PROGRAM, config.output_dir)
     tensor = runtime.copier(device)
 
     from paddle_cls import binary, engine, metrics, optim
@@ -104,9 +107,11 @@ def train(config: Config, world: runtime.World) -> int:
         "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
         "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)},
         probe=eval_transform(data.val.fetch(range(min(4, len(data.val)))), None))
-    resumed = config.resume and run.resume(per_epoch)
+    with world.first():                            # who finishes first what a killed process had not renamed yet
+        resumed = config.resume and run.resume(per_epoch)
     if resumed or config.pretrained:
         run.check_given(run.folder / "last" if resumed else config.pretrained)
+    machines.check_alike(world, dataclasses.asdict(config), data, run.step)
     main_process = world.rank == 0
     if main_process:
         assemble.introduce(config, run, data, resumed, speed, report)
@@ -154,8 +159,9 @@ def train(config: Config, world: runtime.World) -> int:
                        **metrics.classification(logits, labels, "val/", threshold=threshold)}
             log.scalars(run.step, {**figures, **timing})       # before the checkpoint: a kill between repeats, not loses, it
             run.end_epoch(figures, whole=run.step == first + per_epoch)
-            log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(), threshold=threshold,
-                         last=run.step >= last)
+            with world.first():                    # charts of many images take seconds, and gloo waits for 30 only
+                log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(),
+                             threshold=threshold, last=run.step >= last)
             bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()
     if main_process:

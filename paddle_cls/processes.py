@@ -90,11 +90,14 @@ def _environments(count: int) -> list[dict[str, str]]:
              "FLAGS_selected_gpus": str(rank)} for rank, place in enumerate(places)]
 
 
-def die_with_parent() -> None:
-    """Have Linux kill this process when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG). Elsewhere: nothing."""
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG).
+
+    Elsewhere: nothing.
+    """
     if sys.platform == "linux":
         import ctypes
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, number)
 
 
 def prepare_worker() -> None:
@@ -104,3 +107,9 @@ def prepare_worker() -> None:
 
 
 BOUND = die_with_parent if sys.platform == "linux" else None           # preexec_fn of a child; Windows has none
+
+
+def end_with_launcher() -> None:
+    """Have SIGTERM sent when Paddle's launcher, if it has started this process, is killed: it would train on unseen."""
+    if "PADDLE_LOCAL_RANK" in os.environ:
+        die_with_parent(signal.SIGTERM)

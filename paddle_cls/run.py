@@ -57,8 +57,9 @@ class Run:
         """
         self._average_statistics()
         self.saved = time.monotonic()
-        if not self.world.rank:
-            self._write(name)
+        with self.world.first():                   # the others wait: a large checkpoint may take longer than gloo does
+            if not self.world.rank:
+                self._write(name)
 
     @property
     def kept(self) -> str:

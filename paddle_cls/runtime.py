@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from . import cache, environment, meeting, stopping
+from . import cache, environment, heartbeat, meeting, stopping
 from .errors import UserError
 
 
@@ -151,18 +151,18 @@ class World:
             with contextlib.redirect_stderr(io.StringIO()), stopping.by_default():     # it lists its own flags there
                 dist.init_parallel_env()
 
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.sum(np.zeros(1))
-
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
-        """Let the first process do the block before the others, which then find what it has downloaded."""
-        if self.rank > 0:
-            self.wait()
+        """Let the first process do the block before the others, which then find what it has downloaded, however late."""
+        def exchange(done: bool) -> bool:
+            return bool(self.sum(np.array([done]))[0])
+        if self.size > 1 and self.rank == 0:
+            with heartbeat.lead(exchange):
+                yield
+            return
+        if self.size > 1:
+            heartbeat.follow(exchange)
         yield
-        if self.rank == 0:
-            self.wait()
 
     def parallel(self, model, *, changing: bool = False):
         """Return `model` such that its gradients are averaged over the processes.

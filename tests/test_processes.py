@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from test_train import ROOT, command, outcome, run, start, tiny  # noqa: F401 (tiny is a fixture)
 
 import train
-from paddle_cls import checkpoint, processes
+from paddle_cls import checkpoint, machines, processes
 from paddle_cls.log import read_rows
 
 
@@ -75,22 +76,29 @@ def test_a_mistake_in_the_data_is_told_once_by_several_processes(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_process_that_lost_another_waits_to_be_ended(tmp_path, monkeypatch):
-    """Its traceback would stand before the line that says who was killed."""
-    slept = []
+def test_a_process_that_lost_another_waits_to_be_ended_and_then_says_so(call_in_memory, tmp_path, monkeypatch):
+    """Its line would stand before the one that says who was killed; under Paddle's launcher it is the only one."""
+    slept, bound, message = [], [], "[/paddle/gloo/pair.cc:576] Read error [10.0.0.2]:24780: Connection reset by peer"
 
     def lost(config, world):
-        raise RuntimeError("gloo: connection closed by peer")
+        raise RuntimeError(message)
 
     monkeypatch.setattr(train, "train", lost)
+    monkeypatch.setattr(machines, "_told", threading.Lock())
+    monkeypatch.setattr(processes, "end_with_launcher", lambda: bound.append("to its launcher"))
     monkeypatch.setattr(time, "sleep", slept.append)
-    for size, waited in (("2", [3]), ("1", [])):
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    done = call_in_memory(train, "--nproc", 2, "--output-dir", tmp_path / "run")
+    assert done.status == 1 and slept == [machines.WAIT] and bound == ["to its launcher"]
+    assert done.err == (
+        "train.py: error: another process of this training has ended or cannot be reached (Read error [10.0.0.2]:24780: "
+        f"Connection reset by peer); go on with --resume --output-dir {tmp_path}/run on every machine\n")
+    for size, message in (("2", "another mistake of ours"), ("1", "gloo: connection closed by peer")):
         monkeypatch.setenv("PADDLE_TRAINERS_NUM", size)
         monkeypatch.setenv("PADDLE_TRAINER_ID", str(int(size) - 1))
-        slept.clear()
-        with pytest.raises(RuntimeError, match="closed by peer"):
+        with pytest.raises(RuntimeError, match=message):
             train.main(["--nproc", size, "--output-dir", str(tmp_path / "run")])
-        assert slept == waited
 
 
 def test_a_killed_worker_ends_all_with_one_message(tiny, tmp_path):
