@@ -54,7 +54,7 @@ def done(run: Path) -> bool:
     if not (run / "config.yaml").exists():
         return False
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    return finished(run, config["epochs"], config["max_steps"])
+    return finished(run, config.get("epochs", sys.maxsize), config.get("max_steps"))
 
 
 def run(output: Path, more: list[str]) -> int:

@@ -8,22 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from paddle_cls import metrics
 from paddle_cls.data.ichallenge_pm import data_loader, valid_data_loader
 from paddle_cls.errors import UserError, reported
-from paddle_cls.files import write_bytes, writing
-from paddle_cls.models.alexnet import AlexNet
-from paddle_cls.models.lenet import LeNet
+from paddle_cls.files import write_bytes
+from paddle_cls.models import build_model
 from paddle_cls.optim import build_optimizer
 from paddle_cls.settings import Parser
 
 # In the tutorial LeNet does not learn: its weights start where the sigmoids are flat, and its fc1 takes steps 300 times
 # too large. Elsewhere the learning rate and the optimizer are the tutorial's.
 RECIPES = {
-    "alexnet": (AlexNet, {}, {"name": "momentum"}),
-    "lenet": (LeNet, {"init": "zero_mean"}, {"name": "adam", "lr_scale": {"fc1": 0.003}}),
+    "alexnet": ({}, {"name": "momentum"}),
+    "lenet": ({"init": "zero_mean"}, {"name": "adam", "lr_scale": {"fc1": 0.003}}),
 }
 
 
@@ -44,7 +42,7 @@ def train(model, optimizer, train_reader, valid_reader, epochs: int) -> None:
         model.train()
         for batch_id, (x_data, y_data) in enumerate(train_reader()):
             logits = model(paddle.to_tensor(x_data))
-            loss = F.binary_cross_entropy_with_logits(logits, paddle.to_tensor(y_data))
+            loss = paddle.nn.functional.binary_cross_entropy_with_logits(logits, paddle.to_tensor(y_data))
             loss.backward()
             optimizer.step()
             optimizer.clear_grad()
@@ -53,10 +51,8 @@ def train(model, optimizer, train_reader, valid_reader, epochs: int) -> None:
         figures = evaluation(model, valid_reader)
         print("[validation] loss {loss:.4f}, accuracy {acc1:.4f}, AUC {auc:.4f}".format(**figures), flush=True)
     for name, state in (("palm.pdparams", model.state_dict()), ("palm.pdopt", optimizer.state_dict())):
-        content = io.BytesIO()
-        paddle.save(state, content)
-        with writing(name):                        # whole or not at all
-            write_bytes(Path(name), content.getvalue())
+        paddle.save(state, content := io.BytesIO())
+        write_bytes(Path(name), content.getvalue())            # whole or not at all
 
 
 def main() -> None:
@@ -71,8 +67,8 @@ def main() -> None:
     paddle.seed(0)
     train_reader = data_loader(options.data_dir / "PALM-Training400", batch_size=10, mode="train")
     valid_reader = valid_data_loader(options.data_dir / "PALM-Validation400", options.data_dir / "labels.csv")
-    network, arguments, recipe = RECIPES[options.model]
-    model = network(num_classes=1, **arguments)
+    arguments, recipe = RECIPES[options.model]
+    model = build_model(options.model, num_classes=1, **arguments)
     optimizer = build_optimizer(model=model, **recipe)
     optimizer.set_lr(0.001)
     train(model, optimizer, train_reader, valid_reader, options.epochs)

@@ -140,10 +140,11 @@ def refused(call, here):
     """Return a function (script, message, arguments) that asserts that a script refuses its arguments.
 
     That is: status 2, one line on stderr with `message` (a pattern) in it, nothing on stdout that looks like a trace, and
-    every file and folder below `here` as it was before, but for exports in the cache.
+    every file and folder below `here` as it was before, but for exports in the cache and the key that seals them.
     """
     def content() -> dict[Path, bytes | None]:
-        return {path: path.read_bytes() if path.is_file() else None for path in here.rglob("*") if "exports" not in path.parts}
+        return {path: path.read_bytes() if path.is_file() else None for path in here.rglob("*")
+                if "exports" not in path.parts and path.name != cache.KEY}
 
     def check(script, message: str, *arguments: object) -> None:
         before = content()

@@ -1,6 +1,7 @@
 """The table of tricks, and that each trick is one setting that train.py has."""
 
 import dataclasses
+import json
 import os
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from test_runs import write_run
 
 from benchmarks import tricks
 from paddle_cls.config import Config
+from paddle_cls.schema import hash_of_info
 from paddle_cls.settings import parse
 
 
@@ -23,12 +25,14 @@ def test_a_trick_changes_one_setting_of_the_base(trick):
     assert len([f for f in dataclasses.fields(Config) if getattr(base, f.name) != getattr(other, f.name)]) == 1
 
 
-def test_the_runs_and_the_table(tmp_path, monkeypatch, capsys):
+def test_the_runs_and_the_table(run_folder, tmp_path, monkeypatch, capsys):
     """Two tricks; of the first there is a finished run, which is not trained again."""
     monkeypatch.setattr(tricks, "TRICKS", {"base": "", "some trick": "--mixup 0.2"})
     write_run(tmp_path / "base", 4, [0.5, 0.8])
+    info = {**json.loads((run_folder / "last.json").read_text()), "epoch": 2, "step": 8, "figures": {"step": 8}}
+    info["sha256"][".json"] = hash_of_info(info)
     for name, content, seconds in (("config.yaml", "seed: 4\nepochs: 2\nmax_steps: null\n", 1000),
-                                   ("last.json", '{"epoch": 2, "step": 8, "figures": {"step": 8}}', 1180)):
+                                   ("last.json", json.dumps(info), 1180)):
         (tmp_path / "base" / name).write_text(content)
         os.utime(tmp_path / "base" / name, (seconds, seconds))
     commands = []

@@ -97,7 +97,7 @@ def cut(file: Path) -> None:
     (lambda run: cut(run / "best.pdparams"), r"best\.pdparams: truncated or changed since it was saved"),
     (lambda run: (run / "best.pdparams").unlink(), r"best\.pdparams: missing; use another checkpoint"),
     (lambda run: cut(run / "best.json"), r"best\.json: truncated or not JSON"),
-    (lambda run: (run / "best.json").write_text("[]"), r"best\.json: 'format' is missing or no int"),
+    (lambda run: (run / "best.json").write_text("[]"), r"best\.json: \[\] is not a dictionary; use another"),
     (lambda run: (run / "best.json").write_bytes(b"\xff\xfe"), r"best\.json: truncated or not JSON"),
     (lambda run: shutil.copy(run / "last.pdopt", run / "best.pdparams"), r"best\.pdparams: truncated or changed"),
     (lambda run: forge(run, "best.pdparams", pickle.dumps(Harmful(run.parent / "sentinel"))),
