@@ -83,7 +83,7 @@ def train(config: Config, world: runtime.World) -> int:
     from paddle_cls import binary, engine, metrics, optim
     from paddle_cls.data import transforms
     from paddle_cls.data.reader import batches, num_batches, prefetch
-    from paddle_cls.log import Log, Progress, epoch_line
+    from paddle_cls.log import Log, Progress, epoch_line, read_rows
     from paddle_cls.run import Run
 
     data = assemble.load(config, world)
@@ -114,6 +114,7 @@ def train(config: Config, world: runtime.World) -> int:
     machines.check_alike(world, dataclasses.asdict(config), data, run.step)
     main_process = world.rank == 0
     if main_process:
+        read_rows(config.output_dir / "metrics.jsonl")         # a broken one is refused before anything is written
         assemble.introduce(config, run, data, resumed, speed, report)
     log = Log(config.output_dir, run.step, run.epoch, active=main_process)
     network = world.parallel(model, changing=bool(config.unfreeze_epochs))

@@ -46,11 +46,9 @@ def test_a_row_that_is_wrong(tmp_path, row, message):
         read_rows(tmp_path / "metrics.jsonl")
 
 
-def test_a_wrong_row_is_told_by_train(here, call):
+def test_a_wrong_row_is_told_by_train_before_it_writes_anything(here, refused):
     (here / "run/metrics.jsonl").write_text('{"step": 1, "epoch": "1"}\n')
-    done = call(train, *RESUME)
-    assert (done.status, done.err) == (
-        2, "train.py: error: run/metrics.jsonl:1: epoch: '1' is not a number; delete that line\n")
+    refused(train, "^train.py: error: run/metrics.jsonl:1: epoch: '1' is not a number; delete that line\n$", *RESUME)
 
 
 def test_figures_that_are_not_finite_are_not_written(tmp_path):
