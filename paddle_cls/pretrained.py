@@ -166,6 +166,8 @@ def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Seq
         wrong["too many"].append(f"{name} {found[name].shape}")
     _check(report, source, wrong, head, partial)
     fits = {name: fitting(source.file, name, found[name], tuple(own[name].shape), own[name].dtype) for name, _ in report.loaded}
+    for name in {name for name, _ in report.new} & found.keys():       # a file that is broken there may be broken elsewhere
+        fitting(source.file, name, found[name], found[name].shape, own[name].dtype)
     for name, array in fits.items():
         own[name].set_value(array)
     converted = sorted({str(found[name].dtype) for name in fits if found[name].dtype != fits[name].dtype})

@@ -206,3 +206,9 @@ def test_nothing_that_fits_is_an_error_even_if_the_head_does(partial):
 def test_numbers_that_are_no_weights_are_refused(array):
     with pytest.raises(UserError, match=r"x: hidden\.bias holds numbers that are not finite or no fractions \((float32|int64)\)"):
         load(net(1), pretrained.Source("x", change("hidden.bias", to=array)), HEAD)
+
+
+def test_so_are_those_of_a_head_that_stays_new():
+    source = pretrained.Source("x", change("fc.bias", to=np.arange(3)), info={"classes": ["a", "b", "c"]})
+    with pytest.raises(UserError, match=r"^x: fc\.bias holds numbers that are not finite or no fractions \(int64\)$"):
+        load(net(1), source, HEAD, classes=("c", "b", "a"))
