@@ -24,6 +24,8 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from paddle_cls import runtime
+from paddle_cls.errors import UserError, reported
+from paddle_cls.settings import Parser
 
 runtime.prepare()                                  # before Paddle is loaded
 
@@ -168,7 +170,7 @@ def summary(rows: list[dict]) -> str:
 
 def main() -> int:
     """Do the faults that are missing; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="file of the results, one JSON object a line; is continued")
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are made; what went wrong is kept below kept/")
     parser.add_argument("--kinds", default=",".join(KINDS), help="of faults, such as kill,disk-export (default: all)")
@@ -176,12 +178,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--summary", action="store_true", help="only show the results so far")
     given = parser.parse_args()
+    names = given.kinds.split(",")
+    if unknown := sorted(set(names) - set(KINDS)):
+        raise UserError(f"--kinds: unknown {', '.join(unknown)}; known: {', '.join(KINDS)}")
     campaign = Campaign(given.results, given.folder, given.seed) if not given.summary else None
     if campaign:
         given.folder.mkdir(parents=True, exist_ok=True)
-        names = given.kinds.split(",")
-        if unknown := sorted(set(names) - set(KINDS)):
-            parser.error(f"unknown kinds {', '.join(unknown)}; known: {', '.join(KINDS)}")
         campaign.settle({KINDS[name].work for name in names})
         for name in names:
             if KINDS[name].room and os.geteuid():
@@ -194,4 +196,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with reported("faults.py"):
+        sys.exit(main())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ if sys.platform != "linux":
 from benchmarks import fault_works, faults
 from benchmarks.fault_children import AtOperation, Ended, Harm, InWrite, Signals
 from benchmarks.fault_kinds import KINDS
+from paddle_cls.errors import reported
 
 KILLS = "kill,kill-operation,kill-write,kill-photos,interrupt"
 
@@ -42,6 +44,21 @@ def test_a_campaign_finds_nothing_and_goes_on_where_it_was(tmp_path):
     shown = campaign(tmp_path, "--summary")
     assert shown.returncode == 0 and shown.stdout.splitlines()[-1].startswith(f"all | {len(rows)} | ")
     assert len((tmp_path / "results").read_text().splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize("flags, message", [
+    ([], "the following arguments are required: --results, --folder; "),
+    (["--results", "r", "--folder", "/proc/none"], "/proc/none: No such file or directory\n$"),
+    (["--results", "r", "--folder", "runs", "--kinds", "kill,flood"], "--kinds: unknown flood; known: kill, "),
+], ids=["none", "folder missing", "kind"])
+def test_a_wrong_flag_is_told_on_one_line(flags, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["faults.py", *flags])
+    with pytest.raises(SystemExit) as ended, reported("faults.py"):
+        faults.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and re.match(f"faults.py: error: {message}", told) and told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def may_mount(folder: Path) -> bool:
