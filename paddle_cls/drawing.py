@@ -1,6 +1,7 @@
 """matplotlib, loaded such that no variable and no matplotlibrc of the user's can make it fail."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -14,6 +15,7 @@ def load() -> None:
     MPLBACKEND and every matplotlibrc are set aside meanwhile. One in the working folder comes before all others, so that
     this process leaves the folder for a moment.
     """
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # VisualDL shows what is logged, such as a new list of fonts
     if "matplotlib" in sys.modules:
         return
     before = {name: os.environ.pop(name, None) for name in _READ}

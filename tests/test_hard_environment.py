@@ -87,12 +87,16 @@ def test_a_small_stack_is_widened_or_told(monkeypatch):
 
 @pytest.mark.parametrize("content", [b"\xff\xfe garbage", b"text.usetex: True\nfigure.dpi: 100000"])
 def test_matplotlib_is_loaded_whatever_the_user_has_set(tmp_path, content):
-    """A process of its own, as matplotlib is loaded once: it draws, and finds folder and variables as they were."""
+    """A process of its own, as matplotlib is loaded once: it draws, and finds folder and variables as they were.
+
+    Nor does it tell of a new list of fonts, which VisualDL's logging would show.
+    """
     (tmp_path / "matplotlibrc").write_bytes(content)
-    code = ("import os; from paddle_cls import drawing; drawing.load(); from matplotlib.figure import Figure; "
+    code = ("import logging, os; from paddle_cls import drawing; drawing.load(); from matplotlib.figure import Figure; "
             "from matplotlib.backends.backend_agg import FigureCanvasAgg as Canvas; figure = Figure(figsize=(1, 1)); "
             "figure.subplots().set_title('a $x$'); canvas = Canvas(figure); canvas.draw(); "
-            "print(canvas.get_width_height(), os.getcwd(), os.environ['MPLBACKEND'], os.environ['MATPLOTLIBRC'])")
+            "print(canvas.get_width_height(), os.getcwd(), os.environ['MPLBACKEND'], os.environ['MATPLOTLIBRC']); "
+            "logging.basicConfig(level='INFO'); logging.getLogger('matplotlib.font_manager').info('a new list')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={
         **os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "foo", "MATPLOTLIBRC": "matplotlibrc"})
     assert (done.stdout, done.stderr) == (f"(100, 100) {tmp_path} foo matplotlibrc\n", "")
