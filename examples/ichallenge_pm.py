@@ -3,6 +3,10 @@
 DIR holds PALM-Training400, PALM-Validation400 and labels.csv. Writes palm.pdparams and palm.pdopt.
 """
 
+if __name__ == "__main__":
+    import warnings
+    warnings.filterwarnings("ignore", module=r"paddle\.")      # such as that it found no ccache
+
 import io
 from pathlib import Path
 
