@@ -5,6 +5,7 @@ here first: the first process listens where Paddle's store will, the others come
 """
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -86,6 +87,9 @@ def _come(address: tuple[str, int], rank: int, size: int, seconds: float, deadli
                 why = "the first process left"
         except OSError as error:
             why = error.strerror or str(error)
+            if error.errno == errno.ENETUNREACH and address[0].startswith("127."):
+                raise UserError(f"{address[0]}: {why}: the loopback interface, by which processes of one machine meet, is down; "
+                                f"bring it up (ip link set lo up), or train in one process: --nproc 1") from None
         time.sleep(0.05)
     raise UserError(_told(address, seconds, f"process {rank} of {size} did not reach the first one: {why}"))
 

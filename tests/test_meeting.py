@@ -1,5 +1,6 @@
 """How the processes of one training find each other, and what is said of one that does not come."""
 
+import errno
 import socket
 import threading
 import time
@@ -53,3 +54,12 @@ def test_a_place_that_is_none_is_told(monkeypatch, address, text):
     monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", text)
     with pytest.raises(UserError, match=r"PADDLE_TRAINER_ENDPOINTS: .* is no HOST:PORT of the first process"):
         meeting.place()
+
+
+def test_a_machine_without_a_loopback_is_told_at_once(address, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    with pytest.raises(UserError, match=r"^127\.0\.0\.1: Network is unreachable: the loopback interface, by which processes of "
+                                        r"one machine meet, is down; bring it up \(ip link set lo up\), or train in one "):
+        meeting.meet(1, 2, 30)
