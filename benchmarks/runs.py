@@ -8,6 +8,11 @@ import statistics
 import sys
 from pathlib import Path
 
+from paddle_cls import runtime
+
+if __name__ == "__main__":
+    runtime.prepare()                              # before Paddle is loaded
+
 from benchmarks.rounds import markdown
 from paddle_cls.errors import UserError, reported
 from paddle_cls.log import read_rows

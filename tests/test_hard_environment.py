@@ -105,7 +105,8 @@ def test_matplotlib_is_loaded_whatever_the_user_has_set(tmp_path, content):
 @pytest.mark.parametrize("module, flags, message", [
     ("benchmarks.rounds", ["--nonsense"], "benchmarks.rounds: error: what the benchmarks share, no program; run python -m "),
     ("examples.ichallenge_pm", ["--data-dir", "x", "--epochs", "-1"],
-     "ichallenge_pm.py: error: --epochs: -1 must be from 1 to 1000")])
+     "ichallenge_pm.py: error: --epochs: -1 must be from 1 to 1000"),
+    ("benchmarks.runs", ["none"], "runs.py: error: none: no finished epoch in metrics.jsonl")])
 def test_other_scripts(module, flags, message):
     done = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.startswith(message) and done.stderr.count("\n") == 1
