@@ -60,7 +60,12 @@ def refuse_run_flags(config: Config, program: str) -> None:
 
 
 def check_folder(config: Config) -> None:
-    """Raise UserError if the run folder holds another run, or lies among the pictures, where it would be taken for a class."""
+    """Raise UserError if the run folder holds another run, or lies among the pictures, where it would be taken for a class.
+
+    And if there is no folder of pictures: several processes would find that after seconds only.
+    """
+    from .data import check_root
+    check_root(config.data_dir)
     folder = config.output_dir
     if config.dataset == "folder" and config.data_dir:
         own, data = (Path(os.path.realpath(path)) for path in (folder, config.data_dir))

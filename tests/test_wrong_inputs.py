@@ -81,6 +81,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("--config none.yaml", r"cannot read --config none\.yaml: No such file or directory"),
     ("--config file", "file: must hold 'key: value' lines, not a str"),
     ("--data-dir nowhere", "--data-dir nowhere: no such folder"),
+    ("--data-dir nowhere --nproc 2", "--data-dir nowhere: no such folder"),        # by the first process, before it starts others
     ("--data-dir file", "--data-dir file: no such folder"),
     ("--data-dir new", r"new: no cifar-10-batches-py/ and no cifar-10-python\.tar\.gz in this folder"),
     ("--data-dir auto", r"http://127\.0\.0\.1:9/cifar\.tar\.gz: cannot be downloaded: .*refused.*--data-dir"),

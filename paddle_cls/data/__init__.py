@@ -33,6 +33,12 @@ def check_name(name: str) -> None:
         raise UserError(unknown("data set", name, DATASETS))
 
 
+def check_root(root: Path | None) -> None:
+    """Raise UserError if the folder of the data is given and not there."""
+    if root is not None and not Path(root).is_dir():
+        raise UserError(f"--data-dir {root}: no such folder")
+
+
 def _loader(name: str) -> Callable[..., Data]:
     check_name(name)
     module, _, function = DATASETS[name].partition(".")
@@ -51,8 +57,7 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
     Raises UserError for an unknown name, an argument that the data set does not take, and files that are missing or broken.
     """
     load = _loader(name)
-    if root is not None and not Path(root).is_dir():
-        raise UserError(f"--data-dir {root}: no such folder")
+    check_root(root)
     taken = inspect.signature(load).parameters
     given = {key: value for key, value in {"root": root, **more}.items() if value is not None}
     for key in given.keys() - taken.keys():
