@@ -161,13 +161,12 @@ def kill_until_done(data: Path, folder: Path, moments: list[float], *more: objec
     return kills
 
 
-def test_kill_9_and_resume_give_the_figures_of_an_unbroken_run(tiny, tmp_path):
-    _, err = start(tiny, tmp_path / "unbroken", "--epochs", 3, "--nproc", 1).communicate()      # a new process, as the others
+def test_kill_9_and_resume_give_the_figures_of_an_unbroken_run(tiny, unbroken, tmp_path):
     rng = random.Random(0)
     moments = [0.0, *(rng.uniform(0.2, 2.5) for _ in range(2))]
     kills = kill_until_done(tiny, tmp_path / "run", moments, "--epochs", 3, "--nproc", 1, "--save-minutes", 0)
     assert kills >= 1
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "unbroken"), err
+    assert outcome(tmp_path / "run") == outcome(unbroken)
 
 
 @pytest.fixture(scope="module")
