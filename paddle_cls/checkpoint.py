@@ -17,16 +17,17 @@ from paddle import nn
 
 from .errors import NotFinite, UserError
 from .files import hash_of, sync, write_text, writing
-from .parts import PARTS, check_file, exists, finish, hidden, read
+from .parts import PARTS, check_file, exists, final, finish, hidden, read
 from .schema import FORMAT, hash_of_info
 from .weights import fitting, read_state, read_weights
 
 
-def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -> None:
-    """Write `path`.pdparams, .pdopt and .json. A crash at any moment leaves the old or the new checkpoint.
+def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -> dict[str, str]:
+    """Write `path`.pdparams, .pdopt and .json; return the checksums of the first two, for `restate`.
 
-    path: without suffix. info: JSON-able; "format" and "sha256" are added. Raises UserError where nothing can be written,
-    NotFinite for weights or figures that are not (the old checkpoint stays).
+    A crash at any moment leaves the old or the new checkpoint. path: without suffix. info: JSON-able; "format" and "sha256"
+    are added. Raises UserError where nothing can be written, NotFinite for weights or figures that are not (the old
+    checkpoint stays).
     """
     for name, value in model.state_dict().items():
         if not bool(paddle.isfinite(value).all()):
@@ -38,14 +39,34 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
             for suffix, state in zip(PARTS, (model.state_dict(), optimizer_state), strict=True):
                 paddle.save(dict(state), str(hidden(path, suffix)))
                 sync(hidden(path, suffix))
-            info = {"format": FORMAT, **info}
-            hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in PARTS} | {".json": hash_of_info(info)}
-            write_text(hidden(path, ".json"), _as_text({**info, "sha256": hashes}))
+            hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in PARTS}
+            _describe(path, hashes, info)
         except BaseException:
             for suffix in (".json", *PARTS):
                 hidden(path, suffix).unlink(missing_ok=True)
             raise
         finish(path)
+    return hashes
+
+
+def restate(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
+    """Write another `path`.json to the weights and the optimizer's state that `save` wrote, whose answer `hashes` is.
+
+    Raises as `save` does.
+    """
+    with writing(path):
+        _describe(path, hashes, info)
+        finish(path)
+
+
+def complete(path: Path) -> bool:
+    """Return whether all files of a checkpoint are there."""
+    return all(final(path, suffix).is_file() for suffix in (*PARTS, ".json"))
+
+
+def _describe(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
+    info = {"format": FORMAT, **info}
+    write_text(hidden(path, ".json"), _as_text({**info, "sha256": {**hashes, ".json": hash_of_info(info)}}))
 
 
 def _as_text(info: Mapping) -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from . import runtime, stopping
+from . import orphans, runtime, stopping
 
 GRACE = 60.0                                       # seconds from the first signal until those left are killed
 LEFT = 5.0                                         # seconds from the end of one that did not save, which the others may wait for
@@ -36,7 +36,7 @@ def run(command: Sequence[str], count: int, *, remedy: str) -> int:
         with stopping.held():                      # none misses what comes before all are there
             for environment in _environments(count):
                 # A session of their own: the terminal's Ctrl-C reaches them once, through us.
-                workers.append(subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=BOUND))
+                workers.append(subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=orphans.BOUND))
         return _wait(workers, caught, remedy)
     finally:
         for worker in workers:
@@ -90,26 +90,13 @@ def _environments(count: int) -> list[dict[str, str]]:
              "FLAGS_selected_gpus": str(rank)} for rank, place in enumerate(places)]
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have Linux send this process a signal when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG).
-
-    Elsewhere: nothing.
-    """
-    if sys.platform == "linux":
-        import ctypes
-        ctypes.CDLL(None).prctl(1, number)
-
-
 def prepare_worker() -> None:
     """Prepare a process of a pool as the program itself is, and let it not outlive it."""
-    die_with_parent()
+    orphans.die_with_parent()
     runtime.prepare()
-
-
-BOUND = die_with_parent if sys.platform == "linux" else None           # preexec_fn of a child; Windows has none
 
 
 def end_with_launcher() -> None:
     """Have SIGTERM sent when Paddle's launcher, if it has started this process, is killed: it would train on unseen."""
     if "PADDLE_LOCAL_RANK" in os.environ:
-        die_with_parent(signal.SIGTERM)
+        orphans.die_with_parent(signal.SIGTERM)

@@ -48,6 +48,8 @@ class Run:
         self.figures: dict = {}
         self.best: dict | None = None
         self.saved = time.monotonic()
+        self.written: tuple[int, dict] = (-1, {})  # of `last`: step and checksums
+        self.evened = -1                           # step after which all processes got the same statistics
         self.loaded: dict = {}                     # state that Paddle 2.6's optimizer does not give back before a step
 
     def save(self, name: str) -> None:
@@ -103,7 +105,21 @@ class Run:
                 _finite(self.model(paddle.to_tensor(self.probe)).numpy(), f"the network's answers after step {self.step}")
 
     def _write(self, name: str) -> None:
+        info = {**self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
+                "figures": self.figures, "best": self.best}
+        step, hashes = self.written
+        if name == "last" and step == self.step and checkpoint.complete(self.folder / name):
+            checkpoint.restate(self.folder / name, hashes, info)       # no weight has changed since
+            return
         self.check()
+        state = self._state()
+        with self.averaged():
+            hashes = checkpoint.save(self.folder / name, self.model, state, info)
+        if name == "last" and hashes:
+            self.written = self.step, hashes
+
+    def _state(self) -> dict:
+        """Return what the .pdopt holds."""
         own = self.optimizer.state_dict()
         self.loaded = {key: value for key, value in self.loaded.items() if key not in own}
         state = {**self.loaded, **own}
@@ -111,10 +127,7 @@ class Run:
             state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:
             state |= {f"{_RAW}{i}": p.numpy() for i, p in enumerate(self.ema.weights)}
-        with self.averaged():
-            checkpoint.save(self.folder / name, self.model, state, {
-                **self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
-                "figures": self.figures, "best": self.best})
+        return state
 
     def resume(self, per_epoch: int | None = None) -> bool:
         """Go on from the folder's `last`; return False if there is none. per_epoch: optimizer steps of a whole pass.
@@ -170,7 +183,10 @@ class Run:
         return logits, labels
 
     def _average_statistics(self) -> None:
-        """Make BN's running statistics the same in all processes, those of the averaged weights too."""
+        """Make BN's running statistics the same in all processes, those of the averaged weights too; once after a step."""
+        if self.evened == self.step:               # another mean of them may differ from what is saved, by rounding
+            return
+        self.evened = self.step
         self.world.average_statistics(self.model)
         if self.ema:
             with self.averaged():

@@ -1,8 +1,9 @@
 """The answers to Ctrl-C, SIGTERM and SIGHUP (a closed terminal): at once, or where a training can save.
 
 A program passes through three times. While its libraries are loaded a signal ends the process. Inside `at_once`, which
-`errors.reported` enters, it raises Stopped, so that what is half done is put away; who takes over a second for that is ended.
-In a training, from `Stop.defer` on, it is noted only: the loop looks at it after each step, saves and leaves.
+`errors.reported` enters, it raises Stopped, so that what is half done is put away; who takes over a second for that is ended,
+by a thread, as Python's handlers wait for a library that computes. In a training, from `Stop.defer` on, it is noted only: the
+loop looks at it after each step, saves and leaves.
 """
 
 import _thread
@@ -42,6 +43,10 @@ def heard() -> list[int]:
 
 def begin() -> None:
     """Answer signals from now on; a program's first act, before it imports what takes time."""
+    came, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    _thread.start_new_thread(_watch, (came,))
     for number in heard():
         signal.signal(number, answer)
     if hasattr(signal, "pthread_sigmask"):         # whoever started us may have held them back until now
@@ -68,6 +73,18 @@ def answer(number: int, _=None) -> None:
 def _force(number: int) -> None:
     time.sleep(PATIENCE)
     leave(number)
+
+
+def _watch(came: int) -> None:
+    """End the process a while after each signal that `answer` should have answered: the main thread may compute in C++."""
+    while number := os.read(came, 1):
+        _thread.start_new_thread(_overdue, (number[0],))
+
+
+def _overdue(number: int) -> None:
+    time.sleep(PATIENCE)
+    if number in NUMBERS and signal.getsignal(number) is answer and not (_now.stop and _now.stop.deferred):
+        leave(number)
 
 
 def leave(number: int) -> None:

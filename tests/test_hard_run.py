@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import psutil
 import pytest
 from fakes import rgb, write_checkpoint
 from PIL import Image
@@ -119,9 +120,9 @@ def test_a_lock_that_a_killed_training_left_is_none(tmp_path):
 def test_the_launcher_holds_the_folder_for_its_processes(tiny, tmp_path):  # noqa: F811
     """And the system gives it back when it is killed; a second one is refused by the first one's number."""
     first = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", 2)
-    while not read_rows(tmp_path / "run" / "metrics.jsonl"):
+    while len(psutil.Process(first.pid).children()) < 2:
         assert first.poll() is None, first.communicate()
-        time.sleep(0.05)
+        time.sleep(0.02)
     second = start(tiny, tmp_path / "run", "--epochs", 500, "--nproc", 2, "--resume")
     _, err = second.communicate(timeout=60)
     first.kill()

@@ -27,6 +27,7 @@ BELOW = {
     "environment": "errors",
     "memory": "errors",
     "stopping": "",
+    "orphans": "",
     "files": "errors",
     "opcodes": "errors",
     "safe_arrays": "errors",
@@ -47,7 +48,7 @@ BELOW = {
     "gradcam": "errors runtime",
     "page": "",
     "runtime": "cache environment errors heartbeat meeting stopping",
-    "processes": "runtime stopping",
+    "processes": "orphans runtime stopping",
     "meeting": "errors",
     "heartbeat": "",
     "machines": "data errors runtime",
@@ -71,11 +72,11 @@ BELOW = {
     "models.table": "models models.profile",
     "models.profile": "models runtime",
     "models.__main__": "config errors models models.table processes runtime settings stopping",             # a program
-    "data": "errors data.dataset data.reader data.recipes data.splits data.transforms",
+    "data": "errors stopping data.dataset data.reader data.recipes data.splits data.transforms",
     "data.augment": "",
     "data.balance": "errors",
     "data.cifar": "cache errors files safe_pickle data.dataset data.download data.reader data.transforms",
-    "data.check": "errors files stopping data data.folder data.listing data.reader data.splits data.table data.threads "
+    "data.check": "errors files data data.folder data.listing data.reader data.splits data.table data.threads "
                   "data.transforms",
     "data.dataset": "data.reader data.transforms",
     "data.download": "cache errors files",
@@ -90,7 +91,7 @@ BELOW = {
     "data.pictures": "errors data.threads data.transforms",
     "data.reader": "data.balance",
     "data.recipes": "errors data.augment data.threads data.transforms",
-    "data.shapes": "errors files stopping data.dataset data.reader data.transforms",
+    "data.shapes": "errors files data.dataset data.reader data.transforms",
     "data.splits": "errors data.reader",
     "data.table": "errors data.dataset data.fashion data.listing data.pictures data.reader data.tables",
     "data.tables": "errors files data.workbook",
@@ -110,7 +111,7 @@ BELOW = {
     "trace": "",
     "predictor": "checkpoint export metrics runtime data.transforms errors models",
     "ops": "ops.build ops.layers",
-    "ops.build": "cache errors files",
+    "ops.build": "cache errors files orphans",
     "ops.runner": "ops.build",
     "ops.layers": "models.resnet",
 }

@@ -1,10 +1,12 @@
 """train.py as its users start it: whole runs on a tiny CIFAR-10, resumed, interrupted, killed."""
 
+import contextlib
 import json
 import os
 import pickle
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,8 +67,10 @@ def outcome(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def unbroken(tiny, tmp_path_factory) -> Path:
+    """The folder of a run of three epochs; beside it, in `out`, what it printed."""
     folder = tmp_path_factory.mktemp("unbroken")
-    run(tiny, folder / "run", "--epochs", 3)
+    with open(folder / "out", "w") as out, contextlib.redirect_stdout(out):
+        run(tiny, folder / "run", "--epochs", 3)
     return folder / "run"
 
 
@@ -99,16 +103,15 @@ def test_visualdl_reads_the_log(unbroken):
 
 def test_the_same_seed_gives_the_same_run_and_another_another(tiny, unbroken, tmp_path):
     run(tiny, tmp_path / "same", "--epochs", 3)
-    run(tiny, tmp_path / "other", "--epochs", 3, "--seed", 1)
+    run(tiny, tmp_path / "other", "--epochs", 3, "--seed", 1, "--max-steps", 2)
     assert outcome(tmp_path / "same") == outcome(unbroken)
-    assert outcome(tmp_path / "other") != outcome(unbroken)
+    assert outcome(tmp_path / "other")[0] != outcome(unbroken)[0]
 
 
-def test_the_last_line_is_json_and_eval_only_agrees(tiny, unbroken, tmp_path, capsys):
-    run(tiny, tmp_path / "run", "--epochs", 3)
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+def test_the_last_line_is_json_and_eval_only_agrees(tiny, unbroken, capsys):
+    last = json.loads(unbroken.with_name("out").read_text().splitlines()[-1])
     assert last["final"]["val/acc1"] == outcome(unbroken)[-1]["val/acc1"]
-    train.main(["--eval-only", "--checkpoint", str(tmp_path / "run" / "last"), "--dataset", "cifar10", "--data-dir",
+    train.main(["--eval-only", "--checkpoint", str(unbroken / "last"), "--dataset", "cifar10", "--data-dir",
                 str(tiny)])
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["acc1"] == last["final"]["val/acc1"]
@@ -127,13 +130,13 @@ def test_a_run_stopped_by_max_steps_resumes_to_the_same_figures(tiny, tmp_path, 
 
 
 def test_a_vgg_with_dropout_resumes_to_the_same_figures(tiny, tmp_path):
-    more = ["--model", "vgg", "--epochs", 1, "--optimizer", "adam", "--batch-size", 45]
+    more = ["--model", "vgg", "--epochs", 1, "--optimizer", "adam", "--batch-size", 9]
     def go(folder, *last):
         arguments = [a for a in command(tiny, folder, *more, *last, "--nproc", 1) if a not in ("--depth", "8")]
         import paddle
         with paddle.utils.unique_name.guard():
             train.main(arguments)
-    go(tmp_path / "whole")
+    go(tmp_path / "whole", "--max-steps", 2)
     go(tmp_path / "parts", "--max-steps", 1)
     go(tmp_path / "parts", "--resume", "--max-steps", 2)
     assert outcome(tmp_path / "parts")[-1] == outcome(tmp_path / "whole")[-1]
@@ -158,20 +161,27 @@ def kill_until_done(data: Path, folder: Path, moments: list[float], *more: objec
     return kills
 
 
-def test_kill_9_and_resume_give_the_figures_of_an_unbroken_run(tiny, tmp_path):
-    _, err = start(tiny, tmp_path / "unbroken", "--epochs", 3, "--nproc", 1).communicate()      # a new process, as the others
+def test_kill_9_and_resume_give_the_figures_of_an_unbroken_run(tiny, unbroken, tmp_path):
     rng = random.Random(0)
     moments = [0.0, *(rng.uniform(0.2, 2.5) for _ in range(2))]
     kills = kill_until_done(tiny, tmp_path / "run", moments, "--epochs", 3, "--nproc", 1, "--save-minutes", 0)
     assert kills >= 1
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "unbroken"), err
+    assert outcome(tmp_path / "run") == outcome(unbroken)
 
 
-@pytest.mark.parametrize(("where", "moment"), [("log", 1), ("log", 2), *(("checkpoint", i) for i in (1, 2))])
-def test_a_crash_between_log_and_checkpoint_neither_loses_nor_doubles_a_row(tiny, unbroken, tmp_path, monkeypatch, where,
-                                                                            moment):
+@pytest.fixture(scope="module")
+def eleven(tiny, tmp_path_factory) -> Path:
+    """The folder of a run that was stopped a step before the end of epoch 2; to be copied."""
+    folder = tmp_path_factory.mktemp("eleven")
+    run(tiny, folder / "run", "--epochs", 3, "--save-minutes", 0, "--max-steps", 11)
+    return folder / "run"
+
+
+@pytest.mark.parametrize(("where", "moment"), [("log", 1), ("log", 2), ("save", 1), ("restate", 1)])
+def test_a_crash_between_log_and_checkpoint_neither_loses_nor_doubles_a_row(tiny, unbroken, eleven, tmp_path, monkeypatch,
+                                                                            where, moment):
     """At the end of epoch 2 a crash before the `moment`-th row or checkpoint, then a resumed run."""
-    owner, name = (log.Log, "scalars") if where == "log" else (checkpoint, "save")
+    owner, name = (log.Log, "scalars") if where == "log" else (checkpoint, where)
     original, calls = getattr(owner, name), []
 
     class Crash(BaseException):
@@ -184,7 +194,7 @@ def test_a_crash_between_log_and_checkpoint_neither_loses_nor_doubles_a_row(tiny
         return original(*args)
 
     more = ["--epochs", 3, "--save-minutes", 0]
-    run(tiny, tmp_path / "run", *more, "--max-steps", 11)
+    shutil.copytree(eleven, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, crashing)
         with pytest.raises(Crash):

@@ -2,9 +2,16 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from .. import stopping
+
+# Python loads this package before the first line of a program in it: sys.argv[0] is "-m" that long.
+if sys.argv[:1] == ["-m"] and any(f"{__name__}." in word for word in sys.orig_argv):
+    stopping.begin()                               # before what takes time to load
 
 import numpy as np
 

@@ -4,10 +4,6 @@ Tells counts, sizes and balance of the classes, decodes every file, finds copies
 draws a contact sheet. A training does the quick part of it first (`pictures.survey`). Exit status 1 if something is wrong.
 """
 
-if __name__ == "__main__":
-    from paddle_cls import stopping
-    stopping.begin()                               # before what takes time to load
-
 import argparse
 import dataclasses
 import io

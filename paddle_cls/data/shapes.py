@@ -1,9 +1,5 @@
 """`shapes`: ten classes of figures drawn by the package itself, so that the first training needs no download."""
 
-if __name__ == "__main__":
-    from paddle_cls import stopping
-    stopping.begin()                               # before what takes time to load
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

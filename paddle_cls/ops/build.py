@@ -6,12 +6,11 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-from .. import cache
+from .. import cache, orphans
 from ..errors import UserError
 from ..files import locked, part_name
 
@@ -129,16 +128,19 @@ def _compile(compiler: str, headers: Path, target: Path) -> None:
 
 def _run(commands: tuple[list[list[str]], list[str]], where: dict, log: Path) -> None:
     compile_each, link = commands
-    running: list[subprocess.Popen] = []
+    running = []
     try:
         for command in compile_each:
-            running.append(subprocess.Popen(command, **where))
+            running.append(orphans.start_group(command, **where))
         failed = sum(process.wait() != 0 for process in running)
+        if not failed:
+            running.append(orphans.start_group(link, **where))
+            failed = running[-1].wait()
     finally:
         for process in running:                    # Ctrl-C: no compiler works on for nobody
-            process.kill()
+            process.terminate()
             process.wait()
-    if failed or subprocess.run(link, **where, check=False).returncode:
+    if failed:
         raise Unavailable(f"they did not compile; the compiler's messages are in {log}")
 
 
