@@ -2,9 +2,10 @@
 
 Random command lines, YAML, tables, folders, pictures, checkpoints, weights, caches, augmentations, figures of runs. Allowed are
 an answer and a refusal (UserError, an OSError that the programs report, exit status 1 where documented). Anything else is a
-finding: an exception, a wrong answer (NaN, two lines of error), a hang, memory over the limit, a crash. It is counted by its
-place and, with --keep, kept with its files; the exit status is 1 if there is one. `--seed S --case N` runs one again and shows
-all of it. --results names a file to which each case's outcome is added; what is in it is not run again. Linux only.
+finding: an exception, a wrong answer (NaN, two lines of error), a hang (time in which other programs have the processors does
+not count), memory over the limit, a crash. It is counted by its place and, with --keep, kept with its files; the exit status
+is 1 if there is one. `--seed S --case N` runs one again and shows all of it. --results names a file to which each case's
+outcome is added; what is in it is not run again. Linux only.
 """
 
 import argparse
@@ -62,7 +63,7 @@ class Worker:
         self.process = context.Process(target=fuzz_worker.serve, args=(other, seed, folder, good, seconds))
         self.process.start()
         other.close()
-        self.started, self.most, self.warm = time.monotonic(), 0, False
+        self.warm = False
 
     def end(self) -> None:
         """End the process."""
@@ -82,7 +83,7 @@ class Worker:
         if self.memory() > LARGE:
             self.end()
             self.begin()
-        self.order, self.started, self.base = order, time.monotonic(), self.memory() if self.warm else None
+        self.order, self.started, self.base = order, self.clock(), self.memory() if self.warm else None
         self.pipe.send(("run", *order, heavy))
 
     def memory(self) -> int:
@@ -91,9 +92,13 @@ class Worker:
             return psutil.Process(self.process.pid).memory_info().rss
         return 0
 
+    def clock(self) -> float:
+        """Return a time in seconds that stands still while the process waits for a processor."""
+        return time.monotonic() - fuzz_worker.queued(self.process.pid)
+
     def look(self) -> Result | None:
         """Return the outcome of its case if there is one by now; a process that has ended, or takes too much, has one."""
-        spent = time.monotonic() - self.started
+        spent = self.clock() - self.started
         if self.pipe.poll():
             try:
                 result = self.pipe.recv()

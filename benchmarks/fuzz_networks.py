@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.fuzz_calls import Wrong, program
 from benchmarks.fuzz_targets import PADDLE, Case, flags, target
 
+KINDS = {"f4": "F32", "f8": "F64", "f2": "F16", "i8": "I64", "i1": "I8", "b1": "BOOL", "u2": "U16"}     # of .safetensors
 STATE = ("epoch", "step", "totals", "figures", "best")         # of a checkpoint's .json: where the training stood
 
 
@@ -146,17 +147,21 @@ def _pretrained(case: Case) -> object:
 
 @target("safetensors", 2, PADDLE)
 def _safetensors(case: Case) -> object:
-    from safetensors.numpy import save
     state = pickle.loads((case.good / "run" / "best.pdparams").read_bytes())
     weights = {name: np.ascontiguousarray(value) for name, value in state.items() if isinstance(value, np.ndarray)}
-    content = save(weights, {"a": "b"})
-    length = int.from_bytes(content[:8], "little")
-    if case.mutate.maybe(0.6):
-        header = case.mutate.dumps(case.mutate.json(json.loads(content[8:8 + length])))
-        content = len(header).to_bytes(8, "little") + header + content[8 + length:]
-    else:
-        content = case.mutate.bytes(content)
-    _start(case, case.write("x.safetensors", content))
+    header, data = {"__metadata__": {"format": case.mutate.choose(("np", "pt", "tf", "x"))}}, b""
+    kind = case.mutate.choose((1, 1, 2, 3), 0)
+    for name in case.mutate.rng.sample(list(weights), case.mutate.rng.choice((1, 1, 3))) if kind == 1 else ():
+        value = _array(case.mutate.rng, weights.pop(name))
+        weights[case.mutate.choose((name, name, name, f"{name}x", f"module.{name}", ""))] = value
+    for name, value in weights.items():
+        tag = KINDS.get(value.dtype.str[1:]) or case.mutate.choose(("F8_E4M3", "C64", "X", "f32"))
+        tag = case.mutate.choose(("BF16", "F16", "I16", "U16")) if tag.endswith("16") else tag
+        header[name] = {"dtype": tag, "shape": value.shape, "data_offsets": (len(data), len(data) + value.nbytes)}
+        data += value.tobytes()
+    text = case.mutate.dumps(case.mutate.json(header)) if kind == 2 else json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + data
+    _start(case, case.write("x.safetensors", case.mutate.bytes(content) if kind == 3 else content))
 
 
 def _start(case: Case, file: Path) -> None:

@@ -136,7 +136,7 @@ def _yaml(case: Case) -> object:
 
     from paddle_cls import assemble, config, grid, settings
     texts = [path.read_text() for path in sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))]
-    text, kind = case.mutate.choose(texts), case.mutate.choose((1, 2, 3), 0)
+    text, kind = case.mutate.choose(texts), case.mutate.choose((1, 1, 1, 2, 2, 2, 3, 3, 3, 4), 0)
     cls = case.mutate.choose((config.Config, config.GridConfig, config.LrFindConfig))
     if kind == 1:
         text = case.mutate.text(text)
@@ -148,6 +148,10 @@ def _yaml(case: Case) -> object:
         fields = case.mutate.rng.sample(dataclasses.fields(cls), 3)
         text = "".join(f"{field.name}: {case.mutate.dumps(case.mutate.value(field.default)).decode('utf-8', 'replace')}\n"
                        for field in fields)
+    elif kind == 4:                                # a value that stands in itself, or for 9 ** 8 others
+        names = [field.name for field in case.mutate.rng.sample(dataclasses.fields(cls), case.mutate.choose((1, 2, 9)))]
+        text = f"{names[0]}: &a0 {case.mutate.choose(('0.1', 'x', '[x]', '[*a0]', '{a: *a0}'))}\n"
+        text += "".join(f"{name}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i, name in enumerate(names[1:], 1))
     file = case.write("c.yaml", case.mutate.encoded(text))
     settings.read_yaml(file, cls)
     if cls is config.GridConfig:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from paddle import nn
 
 from .errors import NotFinite, UserError
 from .files import hash_of, sync, write_text, writing
+from .optim import beginnings
 from .parts import PARTS, check_file, exists, final, finish, hidden, read
 from .schema import FORMAT, hash_of_info
 from .weights import fitting, read_state, read_weights
@@ -108,29 +109,25 @@ def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, model: nn.
                    info: Mapping) -> tuple[dict, dict]:
     """Load `path`.pdopt into `optimizer`; return what it was given and what else there is (keys that start with "paddle_cls.").
 
-    Raises UserError.
+    Raises UserError unless it is the whole state of this optimizer for the trainable weights of this model.
     """
     state = read_optimizer(path, info)
     extra = {key: state.pop(key) for key in list(state) if key.startswith("paddle_cls.")}
-    shapes = {p.name: tuple(p.shape) for p in model.parameters()}
-    owners = {key: _owner(key, shapes) for key in state}
-    foreign = sorted(key for key, owner in owners.items() if owner is None)      # Paddle would pass them over without a word
-    if foreign:
-        raise UserError(f"{path}.pdopt: state of other parameters than this model's: {foreign[:3]}")
-    for key, owner in owners.items():              # Adam's powers of its betas are one number each
-        state[key] = fitting(f"{path}.pdopt", key, state[key], (1,) if "_pow_acc_" in key else shapes[owner])
+    needed = beginnings(optimizer, model)
+    foreign, missing = sorted(set(state) - set(needed)), sorted(set(needed) - set(state))
+    if foreign:                                    # Paddle would pass them over without a word
+        raise UserError(f"{path}.pdopt: state of another optimizer, or state of other parameters than this model's: "
+                        f"{foreign[:3]}")
+    for key, value in state.items():
+        state[key] = fitting(f"{path}.pdopt", key, value, needed[key][0])
+    if missing:                                    # the next step would end at them
+        raise UserError(f"{path}.pdopt: it lacks {len(missing)} of the {len(needed)} arrays that the optimizer goes on from, "
+                        f"such as {missing[0]}; use another checkpoint, or start another run with another --output-dir")
     for key, value in extra.items():
         if not isinstance(value, (bool, int, float, np.ndarray)):
             raise UserError(f"{path}.pdopt: {key} is a {type(value).__name__}, neither an array nor a number")
     optimizer.set_state_dict(dict(state))           # Paddle 2.6 empties what it is given
     return state, extra
-
-
-def _owner(key: str, names: Collection[str]) -> str | None:
-    """Return the parameter whose state the optimizer keeps under `key`, such as conv2d_0.w_0 of conv2d_0.w_0_moment1_0."""
-    while key and key not in names:
-        key = key.rpartition("_")[0]
-    return key or None
 
 
 def find(place: Path | None, root: Path = Path("output")) -> Path:

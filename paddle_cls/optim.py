@@ -9,6 +9,9 @@ from paddle import nn
 from .errors import UserError, unknown
 
 Schedule = Callable[[int], float]                  # optimizer step, from 0 -> learning rate
+# What Paddle's optimizers keep of each weight, and its first value: one number, or (None) zeros of the weight's shape.
+_ADAM = {"moment1": None, "moment2": None, "beta1_pow_acc": 0.9, "beta2_pow_acc": 0.999}
+_KEPT = {"Adam": _ADAM, "AdamW": _ADAM, "Momentum": {"velocity": None}}
 
 
 def constant(peak: float, warmup: int) -> Schedule:
@@ -112,6 +115,17 @@ def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight
     if name in ("momentum", "nesterov"):
         return paddle.optimizer.Momentum(momentum=momentum, use_nesterov=name == "nesterov", **common)
     raise UserError(unknown("optimizer", name, ("adam", "adamw", "momentum", "nesterov")))
+
+
+def beginnings(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> dict[str, tuple[tuple[int, ...], float]]:
+    """Return {name: (shape, value)} of the whole state that `optimizer` of `build_optimizer` comes to have, all of it float32.
+
+    So it begins: an array of one value. Paddle makes it where a weight gets its first gradient, a frozen one's later or
+    never, and its name ends on 0 for the first optimizer of a process.
+    """
+    kinds = _KEPT.get(type(optimizer).__name__, {})
+    return {f"{p.name}_{kind}_0": ((1,), value) if value else (tuple(p.shape), 0.0)
+            for kind, value in kinds.items() for p in trainable(model)}
 
 
 class EMA:

@@ -15,7 +15,7 @@ from .data.reader import Batch
 from .engine import Totals, predict
 from .errors import NotFinite, UserError, told
 from .files import locked, writing
-from .optim import EMA
+from .optim import EMA, beginnings
 from .runtime import World, evaluating
 from .strict_json import shown
 from .weights import fitting
@@ -50,6 +50,7 @@ class Run:
         self.saved = time.monotonic()
         self.written: tuple[int, dict] = (-1, {})  # of `last`: step and checksums
         self.evened = -1                           # step after which all processes got the same statistics
+        self.begin = beginnings(optimizer, model)  # of weights that are still frozen, too
         self.loaded: dict = {}                     # state that Paddle 2.6's optimizer does not give back before a step
 
     def save(self, name: str) -> None:
@@ -123,6 +124,7 @@ class Run:
         own = self.optimizer.state_dict()
         self.loaded = {key: value for key, value in self.loaded.items() if key not in own}
         state = {**self.loaded, **own}
+        state |= {key: np.full(shape, value, "float32") for key, (shape, value) in self.begin.items() if key not in state}
         if self.scaler:
             state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:

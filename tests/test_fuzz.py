@@ -6,7 +6,6 @@ import os
 import pickle
 import random
 
-import pytest
 import yaml
 from conftest import ROOT
 from hypothesis import given, settings
@@ -22,31 +21,25 @@ from paddle_cls.errors import UserError
 from paddle_cls.settings import read_yaml
 
 SEED, COUNT = 0, 500
-HARM = {"harm: hang": ("hang", "Hang@fuzz_harm.py"),
+# Only a process that has run a case is timed closely: the one that no signal ends comes before those that end a process.
+HARM = {"harm: growth": ("growth", "growth@harm: growth"), "harm: all memory": ("exception", "MemoryError@fuzz_harm.py"),
+        "harm: exception": ("exception", "TypeError@errors.py"),
+        "harm: wrong answer": ("wrong answer", "Wrong@harm: wrong answer"),
+        "harm: outside": ("refusal", ""), "harm: program": ("refusal", ""), "harm: connection": ("refusal", ""),
         "harm: hang that no signal ends": ("hang", "hang@harm: hang that no signal ends"),
-        "harm: crash": ("crash", "crash@harm: crash"), "harm: growth": ("growth", "growth@harm: growth"),
-        "harm: all memory": ("exception", "MemoryError@fuzz_harm.py"), "harm: exception": ("exception", "TypeError@errors.py"),
-        "harm: wrong answer": ("wrong answer", "Wrong@harm: wrong answer"), "harm: outside": ("refusal", ""),
-        "harm: program": ("refusal", ""), "harm: connection": ("refusal", "")}
+        "harm: crash": ("crash", "crash@harm: crash"), "harm: hang": ("hang", "Hang@fuzz_harm.py")}
 TARGETS = [name for name, one in fuzz_worker.targets().items() if one.weight]
 
 
-@pytest.fixture(scope="module")
-def results() -> list[Result]:
-    """The outcomes of every target with its good files, then of the first COUNT cases that are no whole programs."""
+def test_good_files_get_an_answer_and_broken_ones_that_or_a_refusal():
+    """Every target with its good files (else it breaks what nobody reads any more), then COUNT cases of no whole programs.
+
+    In one test, so that however many workers run the tests there is one such process.
+    """
     good = [Order(-number, name, mutated=False) for number, name in enumerate(TARGETS, 1)]
-    return list(fuzz.run(SEED, [*good, *itertools.islice(fuzz.cases(SEED, (LIGHT, PADDLE)), COUNT)]))
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_good_files_get_an_answer(results, name):
-    """Else the target breaks what nobody reads any more."""
-    [good] = [result for result in results if result.case < 0 and result.target == name]
-    assert (good.outcome, good.message) == ("answer", ""), good.trace
-
-
-def test_what_is_broken_gets_an_answer_or_a_refusal(results):
-    broken = [result for result in results if result.case >= 0]
+    results = list(fuzz.run(SEED, [*good, *itertools.islice(fuzz.cases(SEED, (LIGHT, PADDLE)), COUNT)]))
+    assert not [result.trace or result for result in results[:len(good)] if (result.outcome, result.message) != ("answer", "")]
+    broken = results[len(good):]
     found = [f"python benchmarks/fuzz.py --seed {SEED} --case {result.case}  # {result.target}: {result.place}: {result.message}"
              for result in broken if result.finding]
     assert len(broken) == COUNT and not found, "\n" + "\n".join(found)
@@ -54,29 +47,19 @@ def test_what_is_broken_gets_an_answer_or_a_refusal(results):
     assert COUNT / 5 < answers < COUNT * 4 / 5     # neither are the cases too harmless nor all alike in their harm
 
 
-@pytest.fixture(scope="module")
-def harm() -> dict[str, Result]:
-    """The outcomes of the targets of fuzz_harm.py, with 3 s and 300 MB each."""
+def test_harm_is_noticed_kept_and_told(tmp_path, monkeypatch):
+    """The targets of fuzz_harm.py, with 2 s and 300 MB each."""
+    monkeypatch.setattr(fuzz, "GROWTH", 300 << 20)
+    monkeypatch.setattr(fuzz, "GRACE", 1)
     orders = [Order(number, name) for number, name in enumerate(HARM)]
-    with pytest.MonkeyPatch.context() as limits:
-        limits.setattr(fuzz, "GROWTH", 300 << 20)
-        limits.setattr(fuzz, "GRACE", 2)
-        return {result.target: result for result in fuzz.run(SEED, orders, seconds=3)}
-
-
-@pytest.mark.parametrize("name", HARM)
-def test_harm_is_noticed(harm, name):
-    outcome, place = HARM[name]
-    result = harm[name]
-    assert result.outcome == outcome and result.place.startswith(place), result
-    assert result.finding == (outcome != "refusal") and not (ROOT / "benchmarks" / "harm").exists()
-
-
-def test_a_finding_is_kept_with_its_files_and_told(tmp_path):
-    [result] = fuzz.run(5, [Order(3, "harm: wrong answer")], keep=tmp_path)
+    results = list(fuzz.run(5, orders, seconds=2, keep=tmp_path))
+    for result, (name, (outcome, place)) in zip(results, HARM.items(), strict=True):
+        assert (result.target, result.outcome) == (name, outcome) and result.place.startswith(place), result
+        assert result.finding == (outcome != "refusal") == (tmp_path / f"5-{result.case}" / "result.json").exists()
+    assert not (ROOT / "benchmarks" / "harm").exists()
     kept = json.loads((tmp_path / "5-3" / "result.json").read_text())
     assert kept["place"] == "Wrong@harm: wrong answer" and "Wrong: nan" in kept["trace"]
-    lines = fuzz.summary([result, Result(4, "yaml", "answer")], 5).splitlines()
+    lines = fuzz.summary([results[3], Result(4, "yaml", "answer")], 5).splitlines()
     assert lines[0] == "2 cases: 1 x answer, 1 x wrong answer"
     assert lines[3] == "| harm: wrong answer | 1 | `Wrong@harm: wrong answer` | nan | `--seed 5 --case 3` |"
 

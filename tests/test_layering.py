@@ -98,7 +98,7 @@ BELOW = {
     "data.threads": "runtime",
     "data.workbook": "errors",
     "data.transforms": "errors files data.jpeg data.threads",
-    "checkpoint": "errors files parts safe_pickle schema weights",
+    "checkpoint": "errors files optim parts safe_pickle schema weights",
     "engine": "errors optim runtime data.reader",
     "log": "drawing engine errors files metrics plots schema",
     "run": "checkpoint engine errors files optim runtime schema strict_json weights data.reader",
