@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from paddle_cls import stopping
+from paddle_cls.system import stopping
 
 GONE = 10.0                                        # seconds for what an attempt has started to end after it
 # What changes a file, of https://docs.python.org/3/library/audit_events.html

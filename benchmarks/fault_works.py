@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import infer
-import train
-from paddle_cls import report
-from paddle_cls.data import shapes
-from paddle_cls.data.photos import load_photos
-from paddle_cls.errors import reported
-from paddle_cls.log import read_rows
+from paddle_cls.data.images.photo_cache import load_photos
+from paddle_cls.data.sets import shapes
 from paddle_cls.ops import build
+from paddle_cls.programs import infer, report, train
+from paddle_cls.system.entry import reported
+from paddle_cls.training.log import read_rows
 
 TIMING = ("images_per_second", "reader_share", "seconds")
 TRAINING = ["--dataset", "folder", "--model", "resnet", "--depth", "8", "--device", "cpu", "--onednn", "off", "--epochs", "2",

@@ -23,9 +23,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from paddle_cls import runtime
-from paddle_cls.errors import UserError, reported
-from paddle_cls.settings import Parser
+from paddle_cls.errors import UserError
+from paddle_cls.programs.settings.command_line import Parser
+from paddle_cls.system import runtime
+from paddle_cls.system.entry import reported
 
 runtime.prepare()                                  # before Paddle is loaded
 

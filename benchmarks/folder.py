@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from benchmarks.rounds import Measure, alternate, machine, options, sides, table
-from paddle_cls import runtime
-from paddle_cls.data.threads import for_each
-from paddle_cls.errors import reported
+from paddle_cls.system import runtime
+from paddle_cls.system.entry import reported
+from paddle_cls.system.threads import for_each
 
 
 def make_photo(number: int, height: int = 375, width: int = 500) -> bytes:

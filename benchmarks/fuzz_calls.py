@@ -21,7 +21,8 @@ def program(module: ModuleType, argv: Iterable[str]) -> str:
 
     Wrong, where that is not one line, the status is none of 0, 1 and 2, or a control character is printed.
     """
-    from paddle_cls.errors import UserError, reported
+    from paddle_cls.errors import UserError
+    from paddle_cls.system.entry import reported
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

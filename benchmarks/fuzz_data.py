@@ -18,14 +18,15 @@ NAMES = ("猫", "a b", " x", "x ", ".hidden", "a\nb", "a'b", 'a"b', "a,b", "=1+1
 
 def _read(case: Case, **settings: object) -> None:
     """Read a data set as train.py does, or look at it closely as data.check does."""
-    from paddle_cls.data import check, load_data
+    from paddle_cls.data import load_data
+    from paddle_cls.programs import check_data
     if case.mutate.maybe(0.35):
         place = settings.get("table") or settings["root"]
         more = [word for name in ("columns", "task", "val_split") if settings.get(name)
                 for word in (f"--{name.replace('_', '-')}", str(settings[name]))]
         more += ["--data-dir", str(settings["root"])] if "table" in settings else []
         with contextlib.redirect_stdout(io.StringIO()):
-            check.main([str(place), "--sheet", str(case.folder / "sheet.png"), *more])
+            check_data.main([str(place), "--sheet", str(case.folder / "sheet.png"), *more])
         return
     data = load_data("table" if "table" in settings else "folder", **settings)
     for split in (data.train, data.val):
@@ -146,12 +147,12 @@ def _break(case: Case, root: Path, rng: random.Random) -> None:
 def _photos(case: Case) -> object:
     import numpy as np
 
-    from paddle_cls.data import photos
+    from paddle_cls.data.images import photo_cache
     folder = case.copy("photos")
     paths, size = sorted(folder.iterdir()), 8
     quiet = contextlib.redirect_stderr(io.StringIO())
     with quiet:
-        whole, _ = photos.load_photos(paths, size)
+        whole, _ = photo_cache.load_photos(paths, size)
     caches = [path for path in Path(os.environ["PADDLE_CLS_CACHE"], "photos").rglob("*") if path.is_file()]
     if not caches:
         raise Wrong("no cache was filled")
@@ -168,7 +169,7 @@ def _photos(case: Case) -> object:
         content = case.mutate.zip(content, case.mutate.bytes)
     file.write_bytes(content)
     with quiet:
-        again, problems = photos.load_photos(paths, size)
+        again, problems = photo_cache.load_photos(paths, size)
     for path in caches:
         path.unlink(missing_ok=True)
     if problems or again.shape != whole.shape:

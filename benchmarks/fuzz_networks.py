@@ -20,7 +20,8 @@ STATE = ("epoch", "step", "totals", "figures", "best")         # of a checkpoint
 
 def prepare() -> None:
     """Load all that the targets use; exports are not made (it takes seconds), and their place in the cache stays empty."""
-    from paddle_cls import export, grid, optim, predictor, pretrained, report, run  # noqa: F401
+    from paddle_cls.checkpoints import pretrained  # noqa: F401
+    from paddle_cls.inference import export
 
     def none(*_: object) -> None:
         raise ArithmeticError("no exports in a fuzzed process")
@@ -109,7 +110,7 @@ def _array(rng, value: np.ndarray) -> np.ndarray:
 
 def answers(case: Case, folder: Path, *more: str) -> None:
     """Have infer.py classify a picture by a checkpoint. Raises Wrong where a probability is none."""
-    import infer
+    from paddle_cls.programs import infer
     if not more:
         case.copy("pictures/a.png", "a.png")
         more = ("--image", "a.png")
@@ -127,10 +128,11 @@ def _info(case: Case) -> object:
 
 @target("checkpoint json, others", 2, PADDLE)
 def _others(case: Case) -> object:
-    from paddle_cls import config, grid, report
+    from paddle_cls.programs import grid, report
+    from paddle_cls.programs.settings import fields
     folder = forge(case, "last", change=part(case, *STATE))
     grid.finished(folder, 2, None)
-    report.run_settings(config.ReportConfig(folder), folder)
+    report.run_settings(fields.ReportConfig(folder), folder)
     _resume(case, folder)
 
 
@@ -168,7 +170,8 @@ def _start(case: Case, file: Path) -> None:
     """Have a network begin with the weights of a file."""
     import paddle
 
-    from paddle_cls import models, pretrained
+    from paddle_cls import models
+    from paddle_cls.checkpoints import pretrained
     with paddle.utils.unique_name.guard():
         model = models.build_model("resnet", 3 if case.mutate.maybe(0.3) else 2, depth=8)
         head = models.head(model, "resnet", 2, depth=8)
@@ -185,14 +188,14 @@ def _optimizer(case: Case) -> object:
 def _resume(case: Case, folder: Path) -> None:
     import paddle
 
-    from paddle_cls import optim
     from paddle_cls.models import build_model
-    from paddle_cls.run import Run
+    from paddle_cls.training import optimizers
+    from paddle_cls.training.run import Run
     about = json.loads((case.good / "run" / "last.json").read_text())
     kept = {key: about[key] for key in ("model", "dataset", "classes", "image_size", "normalization")}
     with paddle.utils.unique_name.guard():
         model = build_model("resnet", 2, depth=8)
-        optimizer = optim.build_optimizer("adam", model)
+        optimizer = optimizers.build_optimizer("adam", model)
         if not Run(folder, model, optimizer, about=kept).resume() and case.mutate.rng is None:
             raise Wrong("not resumed")
         loss = model(paddle.zeros([2, 3, 16, 16])).sum()
@@ -202,7 +205,7 @@ def _resume(case: Case, folder: Path) -> None:
 
 @target("infer flags", 3, PADDLE)
 def _flags(case: Case) -> object:
-    from paddle_cls.config import InferConfig
+    from paddle_cls.programs.settings.fields import InferConfig
     for name in ("pets", "run"):
         case.copy(name)
     case.copy("pictures/a.png", "a.png")
@@ -218,7 +221,7 @@ def _json(content: bytes) -> object:
 
 @target("export", 2, PADDLE)
 def _export(case: Case) -> object:
-    from paddle_cls import export
+    from paddle_cls.inference import export
     cache = case.copy("cache")                     # the whole of it: a key may lie there
     place = next(path for path in sorted((cache / "exports").iterdir()) if path.is_dir() and not path.name.startswith("."))
     files = sorted(path for path in place.iterdir() if path.is_file())

@@ -25,7 +25,7 @@ def finite(out: str) -> None:
 def _train(case: Case, *more: str) -> None:
     import paddle
 
-    import train
+    from paddle_cls.programs import train
     case.copy("pets")
     with paddle.utils.unique_name.guard():
         out = program(train, [*DATA, "--output-dir", "run", *FAST, *EPOCHS, *more])
@@ -57,7 +57,7 @@ def _metrics(case: Case) -> object:
 
 @target("train flags", 2, PROGRAM)
 def _flags(case: Case) -> object:
-    from paddle_cls.config import Config
+    from paddle_cls.programs.settings.fields import Config
     case.copy("table.csv")
     _train(case, "--max-steps", "2", *flags(case, Config, most=3, without=SLOW))
 
@@ -66,8 +66,8 @@ def _flags(case: Case) -> object:
 def _lr_find(case: Case) -> object:
     import paddle
 
-    from paddle_cls import lr_find
-    from paddle_cls.config import LrFindConfig
+    from paddle_cls.programs import lr_find
+    from paddle_cls.programs.settings.fields import LrFindConfig
     case.copy("pets")
     with paddle.utils.unique_name.guard():
         program(lr_find, [*DATA, "--output-dir", "out", *FAST, "--steps", "20", *flags(case, LrFindConfig, most=2, without=SLOW)])
@@ -75,8 +75,8 @@ def _lr_find(case: Case) -> object:
 
 @target("report", 0.5, PROGRAM)
 def _report(case: Case) -> object:
-    from paddle_cls import report
-    from paddle_cls.config import ReportConfig
+    from paddle_cls.programs import report
+    from paddle_cls.programs.settings.fields import ReportConfig
     case.copy("pets")
     folder = forge(case, "best", change=case.mutate.json if case.mutate.maybe(0.5) else lambda info: info)
     program(report, [folder.name, *flags(case, ReportConfig, most=2, without=("run", "output"))])
@@ -88,7 +88,7 @@ def _report(case: Case) -> object:
 @target("model arguments", 1.5, PADDLE)
 def _models(case: Case) -> object:
     from paddle_cls import models
-    from paddle_cls.models import __main__ as listing
+    from paddle_cls.programs import models as listing
     name = case.mutate.choose(SMALL)
     words = ["--model", name, "--image-size", str(max(models.facts(name).smallest, 32))]
     rng, taken = case.mutate.rng, sorted(set(models.model_arguments(name)) - {"image_size"})
@@ -101,7 +101,7 @@ def _models(case: Case) -> object:
 
 @target("grid values", 1, PADDLE)
 def _grid(case: Case) -> object:
-    from paddle_cls import grid
+    from paddle_cls.programs import grid
     case.copy("pets")
     words = ["batch_size=4,8", "seed=0,1"]
     argv = [*DATA, *FAST, *EPOCHS]

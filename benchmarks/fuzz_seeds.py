@@ -110,8 +110,8 @@ def _rows() -> list[dict]:
 
 def _run(folder: Path) -> None:
     """Train one step of two epochs of two, so that --resume goes on inside an epoch; and have the network exported."""
-    import train
-    from paddle_cls.predictor import Predictor
+    from paddle_cls.inference.predictor import Predictor
+    from paddle_cls.programs import train
     before, cache = os.getcwd(), os.environ["PADDLE_CLS_CACHE"]
     os.chdir(folder)                               # that config.yaml holds no name of a temporary folder
     assert train.main([*DATA, "--output-dir", "run", *FAST, *EPOCHS, "--max-steps", "1"]) == 0

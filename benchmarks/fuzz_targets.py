@@ -1,9 +1,9 @@
 """What fuzz.py calls without Paddle, a small function for each: it breaks good files in its own folder and reads them.
 
-A target returns where the package has answered, and raises what the package raises, or Wrong for an answer that is none.
-"""
+A target returns where the package has answered, and raises what the package raises, or Wrong for an answer that is none."""
 
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -108,40 +108,42 @@ def flags(case: Case, cls: type, *, most: int = 5, without: tuple[str, ...] = ()
 
 @target("settings", 14)
 def _settings(case: Case) -> object:
-    from paddle_cls import assemble, config, grid, settings
+    from paddle_cls.programs import grid, setup
+    from paddle_cls.programs.settings import command_line, fields
     case.copy("table.csv")
     case.copy("pets")
     program = case.mutate.choose(("train.py", "lr_find", "grid", "infer.py", "report", "models"))
     if program in ("train.py", "lr_find"):
-        cls = config.Config if program == "train.py" else config.LrFindConfig
-        found = assemble.settings(flags(case, cls), program, "", cls)
-        assemble.check_folder(found)
-        assemble.refuse_run_flags(found, program)
+        cls = fields.Config if program == "train.py" else fields.LrFindConfig
+        found = setup.settings(flags(case, cls), program, "", cls)
+        setup.check_folder(found)
+        setup.refuse_run_flags(found, program)
     elif program == "grid":
-        words = ["--grid", "seed=0,1", *flags(case, config.GridConfig)]
-        found, _ = settings.parse(config.GridConfig, words, program="grid", description="")
+        words = ["--grid", "seed=0,1", *flags(case, fields.GridConfig)]
+        found, _ = command_line.parse(fields.GridConfig, words, program="grid", description="")
         grid.axes(found.grid)
     elif program == "models":
-        from paddle_cls.models.__main__ import ListConfig
-        settings.parse(ListConfig, flags(case, ListConfig), program=program, description="")
+        from paddle_cls.programs.models import ListConfig
+        command_line.parse(ListConfig, flags(case, ListConfig), program=program, description="")
     else:
-        cls = config.InferConfig if program == "infer.py" else config.ReportConfig
+        cls = fields.InferConfig if program == "infer.py" else fields.ReportConfig
         first = ["run"] if program == "report" else []
-        settings.parse(cls, first + flags(case, cls, without=("run",)), program=program, description="")
+        command_line.parse(cls, first + flags(case, cls, without=("run",)), program=program, description="")
 
 
 @target("yaml", 9)
 def _yaml(case: Case) -> object:
     import yaml
 
-    from paddle_cls import assemble, config, grid, settings
+    from paddle_cls.programs import grid, setup
+    from paddle_cls.programs.settings import command_line, fields
     texts = [path.read_text() for path in sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))]
     text, kind = case.mutate.choose(texts), case.mutate.choose((1, 1, 1, 2, 2, 2, 3, 3, 3, 4), 0)
-    cls = case.mutate.choose((config.Config, config.GridConfig, config.LrFindConfig))
+    cls = case.mutate.choose((fields.Config, fields.GridConfig, fields.LrFindConfig))
     if kind == 1:
         text = case.mutate.text(text)
     elif kind == 2:
-        content = yaml.safe_load(text) | ({"grid": ["batch_size=16,32", "seed=0,1"]} if cls is config.GridConfig else {})
+        content = yaml.safe_load(text) | ({"grid": ["batch_size=16,32", "seed=0,1"]} if cls is fields.GridConfig else {})
         content = case.mutate.json(content)
         text = case.mutate.dumps(content).decode("utf-8", "replace") if case.mutate.maybe(0.5) else yaml.safe_dump(content)
     elif kind == 3:
@@ -153,17 +155,17 @@ def _yaml(case: Case) -> object:
         text = f"{names[0]}: &a0 {case.mutate.choose(('0.1', 'x', '[x]', '[*a0]', '{a: *a0}'))}\n"
         text += "".join(f"{name}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i, name in enumerate(names[1:], 1))
     file = case.write("c.yaml", case.mutate.encoded(text))
-    settings.read_yaml(file, cls)
-    if cls is config.GridConfig:
-        found, _ = settings.parse(cls, ["--config", str(file)], program="grid", description="")
+    command_line.read_yaml(file, cls)
+    if cls is fields.GridConfig:
+        found, _ = command_line.parse(cls, ["--config", str(file)], program="grid", description="")
         grid.axes(found.grid)
     else:
-        assemble.settings(["--config", str(file)], "train.py", "", cls)
+        setup.settings(["--config", str(file)], "train.py", "", cls)
 
 
 @target("augment", 4)
 def _augment(case: Case) -> object:
-    from paddle_cls.data import recipes
+    from paddle_cls.data.augment import recipes
     rng, pieces = case.mutate.rng, [*recipes.PIECES, *recipes.RECIPES]
     text = "standard"
     if rng:
@@ -185,7 +187,7 @@ def _augment(case: Case) -> object:
 
 @target("picture", 9)
 def _picture(case: Case) -> object:
-    from paddle_cls.data.transforms import decode, measure, resize
+    from paddle_cls.data.images.transforms import decode, measure, resize
     source = case.mutate.choose(sorted((case.good / "pictures").iterdir()))
     file = case.write(source.name, case.mutate.bytes(source.read_bytes()))
     size = case.mutate.choose((16, 1, 224, None))
@@ -200,7 +202,7 @@ def _picture(case: Case) -> object:
 
 @target("pickle", 8)
 def _pickle(case: Case) -> object:
-    from paddle_cls import safe_pickle
+    from paddle_cls.formats import safe_pickle
     source = case.good / case.mutate.choose(("state2.pdparams", "state4.pdparams", "state5.pdparams",
                                              "cifar/cifar-10-batches-py/data_batch_1"))
     file = case.write("x.pdparams", case.mutate.pickle(source.read_bytes()))
@@ -209,21 +211,22 @@ def _pickle(case: Case) -> object:
 
 @target("cifar", 3)
 def _cifar(case: Case) -> object:
-    from paddle_cls.data import cifar
+    from paddle_cls.data.sets import cifar10
     root = case.copy("cifar")
     file = root / "cifar-10-batches-py" / case.mutate.choose(("data_batch_1", "test_batch"))
     file.write_bytes(case.mutate.pickle(file.read_bytes()))
-    cifar.load("train", root)
-    cifar.load("test", root)
+    cifar10.load("train", root)
+    cifar10.load("test", root)
 
 
 @target("metrics.jsonl", 4)
 def _metrics(case: Case) -> object:
     from benchmarks import runs
-    from paddle_cls import grid, log, plots
+    from paddle_cls.evaluation import plots
+    from paddle_cls.programs import grid
+    from paddle_cls.training import log
     lines = (case.good / "metrics.jsonl").read_text().splitlines()
     if case.mutate.rng:
-        import json
         place = case.mutate.rng.randrange(len(lines))
         lines[place] = case.mutate.dumps(case.mutate.json(json.loads(lines[place]))).decode("utf-8", "replace")
     text = "\n".join(lines) + "\n"
@@ -239,9 +242,8 @@ def _metrics(case: Case) -> object:
 
 @target("figures.json", 2)
 def _figures(case: Case) -> object:
-    import json
 
-    from paddle_cls import report
+    from paddle_cls.programs import report
     content = json.loads((case.good / "figures.json").read_text())
     os.mkdir(case.folder / "report")
     case.write("report/figures.json", case.mutate.dumps(case.mutate.json(content)))

@@ -77,7 +77,7 @@ def settle(folder: Path) -> None:
     tempfile.tempdir = None
     sys.path[:0] = [str(ROOT)]
     sys.dont_write_bytecode = True
-    from paddle_cls import runtime
+    from paddle_cls.system import runtime
     runtime.prepare()
     sys.addaudithook(_refuse)
     if sys.platform == "linux":

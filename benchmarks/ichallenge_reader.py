@@ -79,7 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["PADDLE_CLS_CACHE"] = f"{temporary}/cache"
-        from paddle_cls.data.ichallenge_pm import data_loader
+        from paddle_cls.data.sets.ichallenge_pm import data_loader
         folder = Path(temporary, "photos")
         folder.mkdir()
         megabytes = make_photos(folder, options.photos, options.data_dir)

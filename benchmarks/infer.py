@@ -12,7 +12,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.rounds import NETWORKS, Measure, alternate, check_same, machine, options, sides, table
-from paddle_cls.errors import reported
+from paddle_cls.system.entry import reported
 
 
 def main() -> None:

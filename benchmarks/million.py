@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from benchmarks.folder import make_photo
 from benchmarks.rounds import Measure, Side, machine, table
-from paddle_cls.errors import reported
+from paddle_cls.system.entry import reported
 
 FILES = 1000                                       # in the one folder that there is
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import median_seconds
-from paddle_cls import runtime
+from paddle_cls.system import runtime
 
 
 def network(model: str, file: str) -> dict:
@@ -43,9 +43,9 @@ def infer(model: str, file: str, seconds: float) -> dict:
     runtime.prepare()
     import paddle
 
-    from paddle_cls.data.transforms import CIFAR10
+    from paddle_cls.data.images.transforms import CIFAR10
+    from paddle_cls.inference.predictor import Predictor
     from paddle_cls.models import build_model
-    from paddle_cls.predictor import Predictor
     net = build_model(model, 10)
     with np.load(file) as data:
         net.set_state_dict({name: data[f"weights/{name}"] for name in net.state_dict()})

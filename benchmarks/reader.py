@@ -14,7 +14,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from benchmarks.rounds import Measure, alternate, images, machine, options, sides, table
-from paddle_cls.errors import reported
+from paddle_cls.system.entry import reported
 
 
 def main() -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_cls import runtime
-from paddle_cls.data import cifar
-from paddle_cls.errors import UserError, reported
-from paddle_cls.settings import Parser
+from paddle_cls.data.sets import cifar10
+from paddle_cls.errors import UserError
+from paddle_cls.programs.settings.command_line import Parser
+from paddle_cls.system import runtime
+from paddle_cls.system.entry import reported
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"ResNet-32": ("resnet", ["--depth", "32"]), "VGG": ("vgg", [])}     # title: --model, more flags of train.py
@@ -142,7 +143,7 @@ def check_same(ours: Side, peer: Side, model: str, folder: Path) -> Path:
 def images(count: int, data_dir: Path | None, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
     """Return `count` images uint8 (N, 32, 32, 3) and labels of CIFAR-10 in `data_dir`, or, without it, noise of that shape."""
     if data_dir:
-        data = cifar.load(split, data_dir)
+        data = cifar10.load(split, data_dir)
         return data.images[:count], data.labels[:count]
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count)
@@ -150,9 +151,9 @@ def images(count: int, data_dir: Path | None, split: str = "train") -> tuple[np.
 
 def write_cifar(folder: Path, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Path:
     """Write (images, labels) as a folder for --data-dir and return it."""
-    target = folder / cifar.FOLDER
+    target = folder / cifar10.FOLDER
     target.mkdir(parents=True)
-    names = cifar.FILES["train"] + cifar.FILES["test"]
+    names = cifar10.FILES["train"] + cifar10.FILES["test"]
     parts = [*zip(*(np.array_split(array, 5) for array in train), strict=True), test]
     for name, (part, labels) in zip(names, parts, strict=True):
         rows = np.ascontiguousarray(part.transpose(0, 3, 1, 2)).reshape(len(part), -1)

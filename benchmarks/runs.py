@@ -8,15 +8,16 @@ import statistics
 import sys
 from pathlib import Path
 
-from paddle_cls import runtime
+from paddle_cls.system import runtime
 
 if __name__ == "__main__":
     runtime.prepare()                              # before Paddle is loaded
 
 from benchmarks.rounds import markdown
-from paddle_cls.errors import UserError, reported
-from paddle_cls.log import read_rows
-from paddle_cls.settings import read_yaml
+from paddle_cls.errors import UserError
+from paddle_cls.programs.settings.command_line import read_yaml
+from paddle_cls.system.entry import reported
+from paddle_cls.training.log import read_rows
 
 COLUMNS = {"accuracy": "val/acc1", "AUC": "val/auc", "AUC from": "val/auc_low", "to": "val/auc_high",
            "sensitivity": "val/sensitivity", "specificity": "val/specificity", "threshold": "val/threshold",

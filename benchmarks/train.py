@@ -34,7 +34,8 @@ from benchmarks.rounds import (
     table,
     write_cifar,
 )
-from paddle_cls.errors import UserError, reported
+from paddle_cls.errors import UserError
+from paddle_cls.system.entry import reported
 
 IMAGES = {"ResNet-32": 3840, "VGG": 1152}          # of an epoch
 QUICK_IMAGES = {"ResNet-32": 2560, "VGG": 640}

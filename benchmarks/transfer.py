@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 
 from benchmarks.runs import last_epoch, table
-from paddle_cls.data import cifar
 from paddle_cls.data.reader import Split
-from paddle_cls.errors import reported
+from paddle_cls.data.sets import cifar10
+from paddle_cls.system.entry import reported
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE, NEW = cifar.CLASSES[::2], cifar.CLASSES[1::2]
+BASE, NEW = cifar10.CLASSES[::2], cifar10.CLASSES[1::2]
 IMAGES = 100                                       # of each class, to fine-tune on
 NETWORK = ["--model", "resnet", "--depth", "20", "--dataset", "folder", "--image-size", "32"]
 PRETRAIN = ["--config", "configs/cifar10_resnet32.yaml", "--epochs", "10"]
@@ -31,7 +31,7 @@ SCRATCH_LR = "0.05"
 
 def write_class(split: Split, name: str, folder: Path, images: np.ndarray | None = None) -> None:
     """Write the images of a class, or those at the places `images` among them, as PNG files into folder/name."""
-    places = np.flatnonzero(split.labels == cifar.CLASSES.index(name))
+    places = np.flatnonzero(split.labels == cifar10.CLASSES.index(name))
     (folder / name).mkdir(parents=True)
     for place in places if images is None else places[images]:
         (folder / name / f"{place:05d}.png").write_bytes(cv2.imencode(".png", split.images[place][:, :, ::-1])[1].tobytes())
@@ -41,14 +41,14 @@ def prepare(data_dir: Path, work: Path, seeds: int) -> None:
     """Write base/ and new0/, new1/, ... below `work`, each with train/CLASS/*.png and val/CLASS/*.png."""
     if (work / "ready").exists():
         return
-    train, test = cifar.load("train", data_dir), cifar.load("test", data_dir)
+    train, test = cifar10.load("train", data_dir), cifar10.load("test", data_dir)
     for name in BASE:
         write_class(train, name, work / "base" / "train")
         write_class(test, name, work / "base" / "val")
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for name in NEW:
-            count = int((train.labels == cifar.CLASSES.index(name)).sum())
+            count = int((train.labels == cifar10.CLASSES.index(name)).sum())
             write_class(train, name, work / f"new{seed}" / "train", rng.permutation(count)[:IMAGES])
             write_class(test, name, work / f"new{seed}" / "val")
     (work / "ready").touch()

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import yaml
 
-from paddle_cls.errors import UserError, reported
-from paddle_cls.grid import finished
+from paddle_cls.errors import UserError
+from paddle_cls.programs.grid import finished
+from paddle_cls.system.entry import reported
 
 from .runs import last_epoch
 

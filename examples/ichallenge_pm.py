@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from paddle_cls import metrics
-from paddle_cls.data.ichallenge_pm import data_loader, valid_data_loader
-from paddle_cls.errors import UserError, reported
-from paddle_cls.files import write_bytes
+from paddle_cls.data.sets.ichallenge_pm import data_loader, valid_data_loader
+from paddle_cls.errors import UserError
+from paddle_cls.evaluation import metrics
 from paddle_cls.models import build_model
-from paddle_cls.optim import build_optimizer
-from paddle_cls.settings import Parser
+from paddle_cls.programs.settings.command_line import Parser
+from paddle_cls.system.entry import reported
+from paddle_cls.system.files import write_bytes
+from paddle_cls.training.optimizers import build_optimizer
 
 # In the tutorial LeNet does not learn: its weights start where the sigmoids are flat, and its fc1 takes steps 300 times
 # too large. Elsewhere the learning rate and the optimizer are the tutorial's.

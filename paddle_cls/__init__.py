@@ -1,7 +1,19 @@
 """Image classification on PaddlePaddle: the Fluid tutorials as `paddle.nn.Layer`s, and what grew from them.
 
-Importing this package loads no Paddle; import the part you need:
-`paddle_cls.models`, `paddle_cls.data`, `paddle_cls.predictor`.
+    from paddle_cls import Predictor               # answers of a trained network
+
+Importing this package loads no Paddle; what needs it is loaded when it is asked for. The folders: `data` (sets, images,
+augmentation), `models`, `training`, `checkpoints`, `evaluation`, `inference`, `programs` (the commands), `ops` (compiled
+operators), and below them `parallel` (several processes), `formats` (files of strangers) and `system`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+__all__ = ["Predictor"]
+
+
+def __getattr__(name: str) -> object:
+    """Return what `from paddle_cls import NAME` asks for (PEP 562)."""
+    if name == "Predictor":
+        from .inference.predictor import Predictor
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

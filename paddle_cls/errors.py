@@ -1,16 +1,12 @@
 """A user's mistake: one line that says what, where, what is allowed and the remedy; exit status 2."""
 
-import contextlib
 import difflib
-import os
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-
-from . import console, stopping
-from .console import printable
+import re
+from collections.abc import Iterable, Sequence
 
 MOST = 4000                                        # characters of a message
+# Controls (C0, DEL, C1), marks that turn the direction of writing, ends of lines and paragraphs, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(ValueError):
@@ -44,31 +40,9 @@ def report_all(problems: Sequence[str], most: int = 20) -> None:
         raise UserError(count + "; ".join(problems[:most]) + more)
 
 
-@contextlib.contextmanager
-def reported(program: str) -> Iterator[None]:
-    """Turn a UserError inside the block into one line on stderr and exit status 2, a signal into 128 + its number.
-
-    So with an OSError: a place that the system does not let us look at, where no better message was at hand; and with
-    memory that is not enough. A pipe whose reader has left ends the block with status 141 and no word.
-    Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
-    so, and are mostly ended by then.
-    """
-    console.prepare()
-    first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ
-    try:
-        with stopping.at_once(), console.flushed():
-            yield
-    except (UserError, OSError, MemoryError) as error:
-        if not first:
-            time.sleep(3)
-        console.tell(f"{program}: error: {one_line(told(error))}")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:
-        if not first:
-            time.sleep(3)
-        raise
+def printable(text: str) -> str:
+    r"""Return a text with what would steer a terminal or turn its writing around as \n, \x1b, \u202e; all else as it is."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

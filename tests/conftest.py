@@ -17,10 +17,10 @@ import psutil
 import pytest
 from fakes import Server, write_checkpoint, write_cifar
 
-from paddle_cls import cache, runtime
-from paddle_cls.data import cifar
-from paddle_cls.errors import reported
+from paddle_cls.data.sets import cifar10
 from paddle_cls.ops import build
+from paddle_cls.system import cache, runtime
+from paddle_cls.system.entry import reported
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))                      # train.py and infer.py are no part of the package
@@ -62,7 +62,7 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def nobody_is_told_of_missing_operators(monkeypatch):
     """Where no operators can be compiled each new export says so, of which test_runner.py has a test."""
-    export = sys.modules.get("paddle_cls.export")
+    export = sys.modules.get("paddle_cls.inference.export")
     if export and not export.ops.available()[0]:
         monkeypatch.setattr(export, "_runner", lambda folder, tell=False: None)
 
@@ -130,8 +130,8 @@ def here(tmp_path, monkeypatch, run_folder, cifar_root) -> Path:
     shutil.copytree(run_folder, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PADDLE_CLS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv(cifar.URL_VARIABLE, "http://127.0.0.1:9/cifar.tar.gz")        # nobody answers there
-    monkeypatch.delenv(cifar.SHA256_VARIABLE, raising=False)
+    monkeypatch.setenv(cifar10.URL_VARIABLE, "http://127.0.0.1:9/cifar.tar.gz")        # nobody answers there
+    monkeypatch.delenv(cifar10.SHA256_VARIABLE, raising=False)
     return tmp_path
 
 

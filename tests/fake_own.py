@@ -8,7 +8,7 @@ import numpy as np
 from fakes import rgb
 from PIL import Image
 
-import train
+from paddle_cls.programs import train
 
 FAST = ["--model", "resnet", "--depth", "8", "--epochs", "1", "--batch-size", "8", "--nproc", "1", "--device", "cpu",
         "--onednn", "off"]

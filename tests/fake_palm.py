@@ -35,7 +35,7 @@ def write_palm(root: Path) -> Path:
 
 def train_in_process(root: Path, output: Path, *flags: str) -> int:
     """Call train.py's main on the data in `root`, in one process on the CPU; return its status."""
-    import train
+    from paddle_cls.programs import train
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return train.main(["--dataset", "ichallenge_pm", "--data-dir", str(root), "--output-dir", str(output), "--nproc", "1",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_cls.data import cifar
+from paddle_cls.data.sets import cifar10
 
 CONTENT = bytes(range(256)) * 400                  # 102,400 bytes
 
@@ -93,16 +93,16 @@ class Harmful:
         return open, (str(self.sentinel), "w")
 
 
-def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, depth: int = 8, seed: int = 0) -> Path:
+def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar10.CLASSES, depth: int = 8, seed: int = 0) -> Path:
     """Write a run folder as train.py does, with an untrained ResNet for CIFAR-10, and return it."""
     import paddle
 
-    from paddle_cls import optim
-    from paddle_cls.config import Config
     from paddle_cls.data import CIFAR10
     from paddle_cls.models import build_model
-    from paddle_cls.run import Run
-    from paddle_cls.settings import to_yaml
+    from paddle_cls.programs.settings.command_line import to_yaml
+    from paddle_cls.programs.settings.fields import Config
+    from paddle_cls.training import optimizers
+    from paddle_cls.training.run import Run
     paddle.seed(seed)
     with paddle.utils.unique_name.guard():         # the names of a new process, which --resume asks for
         model = build_model("resnet", len(classes), depth=depth)
@@ -110,7 +110,7 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar.CLASSES, 
     for name, buffer in model.named_buffers():     # what training would have left there
         low = 0.5 if name.endswith("_variance") else -0.5
         buffer.set_value(rng.uniform(low, low + 1, buffer.shape).astype("float32"))
-    run = Run(folder, model, optim.build_optimizer("adam", model), about={
+    run = Run(folder, model, optimizers.build_optimizer("adam", model), about={
         "model": {"name": "resnet", "arguments": {"depth": depth}}, "dataset": "cifar10", "classes": classes,
         "image_size": 32, "normalization": {"mean": CIFAR10.mean, "std": CIFAR10.std}})
     run.step = 1                                   # an epoch of 20 images in a batch of 128

@@ -13,128 +13,34 @@ MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffi
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
 # modules that see a Config: nothing below imports them
-PROGRAMS = {"settings", "assemble", "grid", "sweep", "lr_find", "models.__main__", "report"}
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
-# Module: the modules of the package that it may import. The table of design.md, as it fits the modules there are.
-BELOW = {
-    "models.*": "errors models.about",             # a network's file that is not named below
-    "": "",
-    "console": "",
-    "errors": "console stopping",
-    "drawing": "",
-    "environment": "errors",
-    "memory": "errors",
-    "stopping": "",
-    "orphans": "",
-    "files": "errors",
-    "opcodes": "errors",
-    "safe_arrays": "errors",
-    "safe_pickle": "errors files opcodes safe_arrays",
-    "weights": "errors safe_pickle",
-    "cache": "errors files",
-    "config": "",                                  # nobody but the programs imports these three
-    "plain_yaml": "errors files",
-    "settings": "config errors plain_yaml",
-    "assemble": "checkpoint config console errors files freezing memory models ops optim predictor pretrained runtime "
-                "settings data data.balance data.listing data.mixing data.reader data.recipes",
-    "lr_find": "assemble config engine errors files plots runtime stopping data data.transforms",
-    "grid": "assemble config errors files log parts plain_yaml plots processes runtime settings stopping sweep",
-    "sweep": "config errors settings",
-    "report": "assemble checkpoint config errors evaluation files gradcam metrics page plots predictor runtime schema "
-              "settings stopping strict_json data.reader data.transforms",
-    "evaluation": "metrics",
-    "gradcam": "errors runtime",
-    "page": "",
-    "runtime": "cache environment errors heartbeat meeting stopping",
-    "processes": "orphans runtime stopping",
-    "meeting": "errors",
-    "heartbeat": "",
-    "machines": "data errors runtime",
-    "binary": "",
-    "metrics": "binary",
-    "plots": "binary drawing errors metrics",
-    "optim": "errors",
-    "freezing": "errors",
-    "pretrained": "cache checkpoint errors files weights data.download",
-    "models": "errors memory models.about models.arguments",
-    "models.arguments": "errors",
-    "models.efficientnet": "errors models.about models.layers models.se_resnet",
-    "models.nasnet": "errors models.about models.layers models.resnet models.vision",
-    "models.preact_resnet": "models.about models.layers models.resnet models.resnet_paper",
-    "models.resnet": "errors models.about models.layers",
-    "models.resnet_paper": "errors models.about models.resnet",
-    "models.resnet_small": "models.about models.layers models.resnet",
-    "models.se_resnet": "errors models.about models.resnet models.resnet_paper",
-    "models.spp": "errors models.about models.vision",
-    "models.xception": "models.about models.layers models.resnet models.vision",
-    "models.table": "models models.profile",
-    "models.profile": "models runtime",
-    "models.__main__": "config errors models models.table processes runtime settings stopping",             # a program
-    "data": "errors stopping data.dataset data.reader data.recipes data.splits data.transforms",
-    "data.augment": "",
-    "data.balance": "errors",
-    "data.cifar": "cache errors files safe_pickle data.dataset data.download data.reader data.transforms",
-    "data.check": "errors files data data.folder data.listing data.reader data.splits data.table data.threads "
-                  "data.transforms",
-    "data.dataset": "data.reader data.transforms",
-    "data.download": "cache errors files",
-    "data.fashion": "errors data.tables",
-    "data.folder": "errors data.dataset data.listing data.pictures data.reader data.transforms",
-    "data.ichallenge_pm": "errors data.dataset data.labels data.photos data.pictures data.reader data.transforms",
-    "data.jpeg": "",
-    "data.labels": "errors data.tables",
-    "data.listing": "errors data.dataset data.pictures data.reader data.transforms",
-    "data.mixing": "data.reader",
-    "data.photos": "cache errors files data.transforms",
-    "data.pictures": "errors data.threads data.transforms",
-    "data.reader": "data.balance",
-    "data.recipes": "errors data.augment data.threads data.transforms",
-    "data.shapes": "errors files data.dataset data.reader data.transforms",
-    "data.splits": "errors data.reader",
-    "data.table": "errors data.dataset data.fashion data.listing data.pictures data.reader data.tables",
-    "data.tables": "errors files data.workbook",
-    "data.threads": "runtime",
-    "data.workbook": "errors",
-    "data.transforms": "errors files data.jpeg data.threads",
-    "checkpoint": "errors files optim parts safe_pickle schema weights",
-    "engine": "errors optim runtime data.reader",
-    "log": "drawing engine errors files metrics plots schema",
-    "run": "checkpoint engine errors files optim runtime schema strict_json weights data.reader",
-    "parts": "errors files schema strict_json",
-    "schema": "errors strict_json",
-    "strict_json": "",
-    "lock": "errors files",
-    "export": "cache errors files metrics models ops ops.build ops.runner plan runtime trace data.download",
-    "plan": "trace",
-    "trace": "",
-    "predictor": "checkpoint export metrics runtime data.transforms errors models",
-    "ops": "ops.build ops.layers",
-    "ops.build": "cache errors files orphans",
-    "ops.runner": "ops.build",
-    "ops.layers": "models.resnet",
+# Folder (or module): the folders and modules of the package that its files may import, beside their own folder.
+MAY_IMPORT = {
+    "errors": "",
+    "system": "errors",
+    "parallel": "errors system",
+    "formats": "errors system",
+    "data": "errors system formats",
+    "models": "errors system",
+    "ops": "errors system models",
+    "checkpoints": "errors system formats",
+    "evaluation": "errors system",
+    "inference": "errors system data models ops checkpoints evaluation.metrics",
+    "training": "errors system parallel formats data models ops checkpoints evaluation",
+    "programs": "errors system parallel formats data models ops checkpoints evaluation inference training",
 }
-# Folder or module: what it may import beside Python's own modules.
-OUTSIDE = {
-    "data": "numpy cv2 openpyxl pandas paddle PIL tqdm", "models": "paddle",
-    "optim": "paddle", "freezing": "paddle", "settings": "yaml",
-    "evaluation": "numpy sklearn", "gradcam": "paddle numpy",
-    "assemble": "numpy tqdm", "report": "numpy matplotlib",
-    "lr_find": "numpy tqdm", "grid": "visualdl", "drawing": "matplotlib", "memory": "psutil", "plain_yaml": "yaml",
-    "binary": "numpy sklearn", "metrics": "numpy sklearn", "plots": "numpy PIL matplotlib sklearn",
-    "checkpoint": "paddle numpy", "pretrained": "paddle numpy safetensors",
-    "engine": "paddle numpy", "run": "paddle numpy", "predictor": "paddle numpy",
-    "export": "paddle numpy", "runtime": "paddle numpy psutil", "log": "numpy tqdm PIL visualdl matplotlib", "ops": "paddle",
-    "ops.runner": "numpy",
-    "plan": "numpy",
-    "trace": "paddle",
-    "files": "psutil",
-    "schema": "pydantic",
-    "safe_arrays": "numpy",
-    "weights": "numpy",
-    "machines": "numpy",
+ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
+# Folder: what it may import beside Python's own modules.
+LIBRARIES = {
+    "errors": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
+    "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
+    "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
+    "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",
+    "training": "numpy paddle tqdm PIL visualdl matplotlib", "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }
+MOST_MODULES = 12
 
 
 def imports(file: Path) -> set[str]:
@@ -158,35 +64,45 @@ def inside(file: Path) -> set[str]:
     return {name.removeprefix("paddle_cls").removeprefix(".") for name in imports(file) if name.split(".")[0] == "paddle_cls"}
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_imports_what_the_table_allows(module):
-    table = BELOW if module in BELOW else {module: BELOW["models.*"]} if module.startswith("models.") else {}
-    assert module in table, "a new module: say here what it may import"
-    assert inside(MODULES[module]) <= set(table[module].split())
+def folder_of(module: str) -> str:
+    """Return the folder of a module, or the module itself where it lies in none."""
+    return module.split(".")[0]
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_uses_the_libraries_that_the_table_allows(module):
+@pytest.mark.parametrize("module", sorted(set(MODULES) - ALIASES - {""}))
+def test_a_folder_imports_what_the_rules_allow(module):
+    own = folder_of(module)
+    assert own in MAY_IMPORT, "a new folder: say here what it may import"
+    allowed = {own, *MAY_IMPORT[own].split()}
+    assert [name for name in inside(MODULES[module]) if name and not {name, folder_of(name)} & allowed] == []
     outside = {name.split(".")[0] for name in imports(MODULES[module])} - set(sys.stdlib_module_names) - {"paddle_cls"}
-    assert outside <= set(OUTSIDE.get(module, OUTSIDE.get(module.split(".")[0], "")).split())
+    assert outside <= set(LIBRARIES[own].split())
 
 
-def test_the_table_names_only_what_is_there_and_has_no_circle():
-    known = set(MODULES)
-    assert {name for name in known if not name.startswith("models.")} <= set(BELOW) <= {*known, "models.*"}
-    assert {name for names in BELOW.values() for name in names.split()} <= known
-    left = {module: set(names.split()) for module, names in BELOW.items()}
+def test_nothing_goes_in_a_circle_and_no_arrow_goes_up():
+    """The rules name folders from below to above; inside a folder modules make no circle either."""
+    order = list(MAY_IMPORT)
+    for place, (folder, below) in enumerate(MAY_IMPORT.items()):
+        assert {folder_of(name) for name in below.split()} <= set(order[:place]), folder
+    left = {module: inside(file) - {module} for module, file in MODULES.items() if module not in ALIASES}
     while left:
         free = {module for module, names in left.items() if not names & set(left)}
         assert free, f"in a circle: {sorted(left)}"
         left = {module: names for module, names in left.items() if module not in free}
 
 
-def test_only_the_scripts_see_the_config_and_nobody_imports_a_script():
-    assert [file.name for file in SCRIPTS if "config" in inside(file)] == ["train.py", "infer.py"]
+def test_a_folder_holds_few_modules():
+    folders = {}
+    for file in MODULES.values():
+        if file.stem != "__init__" and file.parent.name != "models":           # one file a family of networks
+            folders.setdefault(file.parent, []).append(file.name)
+    assert {folder: names for folder, names in folders.items() if len(names) > MOST_MODULES} == {}
+
+
+def test_only_programs_see_settings_and_nobody_imports_a_program():
     for module, file in MODULES.items():
-        if module not in PROGRAMS:
-            assert not {"config", *PROGRAMS} & inside(file), module
+        if folder_of(module) != "programs" and module not in ALIASES:
+            assert not any(folder_of(name) == "programs" for name in inside(file)), module
         assert not {"train", "infer"} & imports(file), module
 
 
@@ -198,11 +114,12 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_loads_no_paddle():
     """One process imports everything that the scripts need before they know that the arguments are good."""
-    light = loaded_by("import paddle_cls, paddle_cls.config, paddle_cls.errors, paddle_cls.models, paddle_cls.processes, "
-                      "paddle_cls.runtime, paddle_cls.report, train, infer")
+    light = loaded_by("import paddle_cls, paddle_cls.errors, paddle_cls.models, paddle_cls.parallel.launch, "
+                      "paddle_cls.system.runtime, paddle_cls.programs.report, paddle_cls.programs.train, "
+                      "paddle_cls.programs.infer")
     heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
-    assert "train" in light and not light & heavy
-    data = loaded_by("import paddle_cls.data, paddle_cls.metrics, paddle_cls.data.cifar, paddle_cls.safe_pickle")
+    assert "paddle_cls" in light and not light & heavy
+    data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10")
     assert "cv2" in data and not data & {"paddle", "matplotlib", "visualdl"}
 
 

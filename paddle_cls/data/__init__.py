@@ -1,104 +1,15 @@
-"""The data sets, by the names that `--dataset` takes. Nothing here loads Paddle."""
+"""Data: sets of images, readers of them, augmentation. Nothing here loads Paddle, and little before it is used."""
 
 import importlib
-import inspect
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
-from .. import stopping
-
-# Python loads this package before the first line of a program in it: sys.argv[0] is "-m" that long.
-if sys.argv[:1] == ["-m"] and any(f"{__name__}." in word for word in sys.orig_argv):
-    stopping.begin()                               # before what takes time to load
-
-import numpy as np
-
-from ..errors import UserError, unknown
-from .dataset import Data
-from .reader import Split, Transform
-from .recipes import batched
-from .splits import hold_out
-from .transforms import CIFAR10, HALF, Normalization, eval_transform
-
-# name: file of this folder, and the function in it that gives the Data. It takes what it needs of: root (folder), image_size
-# (pixels a side that will be used, or None), val (whether the validation split is wanted), and settings named as in `load_data`.
-DATASETS = {
-    "cifar10": "cifar.dataset",
-    "folder": "folder.dataset",
-    "ichallenge_pm": "ichallenge_pm.dataset",
-    "shapes": "shapes.dataset",
-    "table": "table.dataset",
-}
-SHARE = "0.1"                                      # held out to validate on where a data set has nothing for it
+_WHERE = {"CIFAR10": "images.transforms", "HALF": "images.transforms", "Normalization": "images.transforms", "Data": "dataset",
+          "Split": "reader", "DATASETS": "loading", "SHARE": "loading", "check_name": "loading", "load_data": "loading",
+          "transforms": "loading"}
+__all__ = sorted(_WHERE)
 
 
-def check_name(name: str) -> None:
-    """Raise UserError, with the nearest name, unless `name` is in DATASETS."""
-    if name not in DATASETS:
-        raise UserError(unknown("data set", name, DATASETS))
-
-
-def check_root(root: Path | None) -> None:
-    """Raise UserError if the folder of the data is given and not there."""
-    if root is not None and not Path(root).is_dir():
-        raise UserError(f"--data-dir {root}: no such folder")
-
-
-def _loader(name: str) -> Callable[..., Data]:
-    check_name(name)
-    module, _, function = DATASETS[name].partition(".")
-    return getattr(importlib.import_module(f".{module}", __name__), function)
-
-
-def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
-              holdout: float = 0.0, **more) -> Data:
-    """Return data set `name`, whole and checked.
-
-    root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
-    large photographs are shrunk as they are read. val_split: validate on a part of the training split instead: a share, or
-    "2/5", the second of five parts; the set's own validation split is then not read, and may be missing. Where there is none
-    at all, SHARE is held out. holdout: share of the training split kept apart as `holdout`. more: of the data set's own
-    arguments, such as table or task; None is as good as not given.
-    Raises UserError for an unknown name, an argument that the data set does not take, and files that are missing or broken.
-    """
-    load = _loader(name)
-    check_root(root)
-    taken = inspect.signature(load).parameters
-    given = {key: value for key, value in {"root": root, **more}.items() if value is not None}
-    for key in given.keys() - taken.keys():
-        flag = {"root": "data-dir"}.get(key, key.replace("_", "-"))
-        raise UserError(f"--{flag} {given[key]}: not for data set {name!r}; leave it out, or choose another --dataset")
-    given |= {"image_size": image_size, "val": val_split is None}
-    data = load(**{key: value for key, value in given.items() if key in taken})
-    if data.val is None or val_split is not None:
-        rest, part = hold_out(data.train, val_split or SHARE, "--val-split", data.classes)
-        data = replace(data, train=rest, val=part, drawn=True)
-    if holdout:
-        if not data.sigmoid:
-            raise UserError(f"--holdout: data set {name!r} has {len(data.classes)} classes, and only a yes has a threshold; "
-                            f"leave out --holdout")
-        rest, part = hold_out(data.train, str(holdout), "--holdout", data.classes)
-        data = replace(data, train=rest, holdout=part)
-    return data
-
-
-def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:
-    """Return the (train, eval) transforms: B images uint8 (H, W, 3) -> float32 (B, 3, size, size), normalized.
-
-    image_size: pixels a side, None for the data set's own. augment: see `recipes.parse`; for training only.
-    """
-    size = image_size or data.image_size
-    change = batched(augment, size)
-
-    def train(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-        return data.normalization(change(images, rng))
-
-    def evaluate(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-        return eval_transform(images, size, data.normalization)
-
-    return train, evaluate
-
-
-__all__ = ["CIFAR10", "DATASETS", "HALF", "Data", "Normalization", "Split", "check_name", "load_data", "transforms"]
+def __getattr__(name: str) -> object:
+    """Return what `from paddle_cls.data import NAME` asks for, such as `load_data` (PEP 562)."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

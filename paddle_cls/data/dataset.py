@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from .images.transforms import Normalization
 from .reader import Split
-from .transforms import Normalization
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import report_all
 from .dataset import Data
-from .pictures import Pictures, default_size, survey
+from .images.files import Pictures, default_size, survey
+from .images.transforms import IMAGENET
 from .reader import Split
-from .transforms import IMAGENET
 
 
 @dataclass(frozen=True)

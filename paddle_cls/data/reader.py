@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .balance import balanced_order
+from .sampling import balanced_order
 
 Sample = tuple[np.ndarray, int]                    # uint8 (H, W, 3) RGB image, label
 Reader = Callable[[], Iterator[Any]]               # call again for a new pass

@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from .. import memory
 from ..errors import UserError, unknown
+from ..system import memory
 from . import arguments
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import paddle
 from paddle import nn
 
-from ..runtime import evaluating
+from ..system.runtime import evaluating
 from . import build_model, facts, model_arguments
 
 

@@ -46,7 +46,7 @@ def markdown(name: str, parameters: int) -> str:
     about = facts(name)
     digits = max(2, len(about.published.partition(".")[2]))
     return _line(f"`{name}`", f"`{command(name)}`", about.paper, f"{parameters / 1e6:.{digits}f} / {published(name)}",
-                 f"`tests/test_zoo.py::test_network[{name}]`")
+                 f"`tests/models/test_zoo.py::test_network[{name}]`")
 
 
 def markdown_header() -> str:

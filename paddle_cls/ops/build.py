@@ -10,9 +10,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from .. import cache, orphans
 from ..errors import UserError
-from ..files import locked, part_name
+from ..system import cache, orphans
+from ..system.files import locked, part_name
 
 HERE = Path(__file__).parent
 OWN_HEADERS = ("lanes.h", "network.h", "onednn.h", "plan.h")

@@ -1,0 +1,170 @@
+"""Checkpoints: NAME.pdparams (weights), NAME.pdopt (optimizer) and NAME.json (all that is needed to use them).
+
+Written as a whole or not at all, see `parts`. The .json holds the checksums of all three, and is checked by `schema`. Pickles
+are read without running code in them.
+"""
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ..errors import NotFinite, UserError
+from ..system.files import hash_of, sync, write_text, writing
+from .parts import PARTS, check_file, exists, final, finish, hidden, read
+from .schema import FORMAT, hash_of_info
+from .weights import fitting, read_state, read_weights
+
+
+def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -> dict[str, str]:
+    """Write `path`.pdparams, .pdopt and .json; return the checksums of the first two, for `restate`.
+
+    A crash at any moment leaves the old or the new checkpoint. path: without suffix. info: JSON-able; "format" and "sha256"
+    are added. Raises UserError where nothing can be written, NotFinite for weights or figures that are not (the old
+    checkpoint stays).
+    """
+    for name, value in model.state_dict().items():
+        if not bool(paddle.isfinite(value).all()):
+            raise NotFinite(f"the weights of {name} are not finite")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        finish(path)
+        try:
+            for suffix, state in zip(PARTS, (model.state_dict(), optimizer_state), strict=True):
+                paddle.save(dict(state), str(hidden(path, suffix)))
+                sync(hidden(path, suffix))
+            hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in PARTS}
+            _describe(path, hashes, info)
+        except BaseException:
+            for suffix in (".json", *PARTS):
+                hidden(path, suffix).unlink(missing_ok=True)
+            raise
+        finish(path)
+    return hashes
+
+
+def restate(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
+    """Write another `path`.json to the weights and the optimizer's state that `save` wrote, whose answer `hashes` is.
+
+    Raises as `save` does.
+    """
+    with writing(path):
+        _describe(path, hashes, info)
+        finish(path)
+
+
+def complete(path: Path) -> bool:
+    """Return whether all files of a checkpoint are there."""
+    return all(final(path, suffix).is_file() for suffix in (*PARTS, ".json"))
+
+
+def _describe(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
+    info = {"format": FORMAT, **info}
+    write_text(hidden(path, ".json"), _as_text({**info, "sha256": {**hashes, ".json": hash_of_info(info)}}))
+
+
+def _as_text(info: Mapping) -> str:
+    try:
+        return json.dumps(info, indent=1, allow_nan=False)
+    except ValueError:
+        raise NotFinite("the figures are not finite") from None
+
+
+def read_info(path: Path) -> dict:
+    """Return what is in `path`.json, after checking it (`schema.CheckpointInfo`) and its checksum. Raises UserError."""
+    return read(path)[0]
+
+
+def load_weights(model: nn.Layer, weights: Mapping[str, np.ndarray], source: object) -> None:
+    """Set every weight and buffer of `model`. Raises UserError unless names, shapes and numbers are what the model needs."""
+    own = model.state_dict()
+    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    if missing or extra:
+        raise UserError(f"{source}: not the weights of this model: {len(missing)} are missing {missing[:3]}, "
+                        f"{len(extra)} too many {extra[:3]}")
+    model.set_state_dict({name: fitting(source, name, weights[name], tuple(value.shape), value.dtype)
+                          for name, value in own.items()})
+
+
+def load(path: Path, model: nn.Layer, info: Mapping) -> None:
+    """Load `path`.pdparams into `model`, strictly. info: from `read_info`."""
+    part = check_file(path, info, ".pdparams")
+    load_weights(model, read_weights(part.path, part.read()), part.path)
+
+
+def read_optimizer(path: Path, info: Mapping) -> dict:
+    """Return the content of `path`.pdopt. info: from `read_info`. Raises UserError."""
+    part = check_file(path, info, ".pdopt")
+    return read_state(part.path, part.read())
+
+
+def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, needed: Mapping[str, tuple[tuple[int, ...], float]],
+                   info: Mapping) -> tuple[dict, dict]:
+    """Load `path`.pdopt into `optimizer`; return what it was given and what else there is (keys that start with "paddle_cls.").
+
+    needed: {name: (shape, ...)} of its whole state, as `training.optimizers.beginnings` gives it. Raises UserError unless
+    that is what the file holds.
+    """
+    state = read_optimizer(path, info)
+    extra = {key: state.pop(key) for key in list(state) if key.startswith("paddle_cls.")}
+    foreign, missing = sorted(set(state) - set(needed)), sorted(set(needed) - set(state))
+    if foreign:                                    # Paddle would pass them over without a word
+        raise UserError(f"{path}.pdopt: state of another optimizer, or state of other parameters than this model's: "
+                        f"{foreign[:3]}")
+    for key, value in state.items():
+        state[key] = fitting(f"{path}.pdopt", key, value, needed[key][0])
+    if missing:                                    # the next step would end at them
+        raise UserError(f"{path}.pdopt: it lacks {len(missing)} of the {len(needed)} arrays that the optimizer goes on from, "
+                        f"such as {missing[0]}; use another checkpoint, or start another run with another --output-dir")
+    for key, value in extra.items():
+        if not isinstance(value, (bool, int, float, np.ndarray)):
+            raise UserError(f"{path}.pdopt: {key} is a {type(value).__name__}, neither an array nor a number")
+    optimizer.set_state_dict(dict(state))           # Paddle 2.6 empties what it is given
+    return state, extra
+
+
+def find(place: Path | None, root: Path = Path("output")) -> Path:
+    """Return a checkpoint's path without suffix.
+
+    place: a .pdparams, .pdopt or .json, the path without suffix, or a run folder (its best, else its last); None: the
+    newest run below `root`. Raises UserError if there is none.
+    """
+    if place is None:
+        runs = _runs(root)
+        if not runs:
+            raise UserError(f"no checkpoint under {root}/; train one first: python train.py --model resnet --depth 20, or "
+                            f"name one with --checkpoint")
+        place = max(runs, key=lambda run: runs[run])
+    place = Path(place)
+    if place.is_dir():
+        for name in ("best", "last"):
+            if exists(place / name):
+                return place / name
+        raise UserError(f"{place}: no checkpoint (best.json or last.json) in this folder")
+    bare = place.with_suffix("") if place.suffix in (*PARTS, ".json") else place
+    if not exists(bare):
+        alone = f"{place} has no {bare.name}.json beside it, which says what model it is" if place.exists() else \
+            f"{place}: no such checkpoint"
+        raise UserError(f"{alone}; --checkpoint takes a .pdparams written by train.py, or a run folder")
+    return bare
+
+
+def _runs(root: Path) -> dict[Path, float]:
+    """Return {run folder below `root`: when its newest file was changed}. What cannot be looked at is passed over."""
+    found, marks = {}, {"last.json", hidden(Path("last"), ".json").name}
+    for folder, _, names in os.walk(root):
+        times = {}
+        for name in names if marks & set(names) else ():
+            with contextlib.suppress(OSError):                 # a link to nothing, or renamed while we look
+                state = os.stat(os.path.join(folder, name))
+                if stat.S_ISREG(state.st_mode):
+                    times[name] = state.st_mtime
+        if marks & times.keys():
+            found[Path(folder)] = max(times.values())
+    return found

@@ -1,0 +1,1 @@
+"""Images: from a file to uint8 RGB, and on to what a network takes."""

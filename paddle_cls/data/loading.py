@@ -1,0 +1,95 @@
+"""Data by name: `load_data`, and the transforms of its images."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError, unknown
+from .augment.recipes import batched
+from .dataset import Data
+from .images.transforms import eval_transform
+from .reader import Transform
+from .splits import hold_out
+
+# name: file of this folder, and the function in it that gives the Data. It takes what it needs of: root (folder), image_size
+# (pixels a side that will be used, or None), val (whether the validation split is wanted), and settings named as in `load_data`.
+DATASETS = {
+    "cifar10": "cifar10.dataset",
+    "folder": "folder.dataset",
+    "ichallenge_pm": "ichallenge_pm.dataset",
+    "shapes": "shapes.dataset",
+    "table": "table.dataset",
+}
+SHARE = "0.1"                                      # held out to validate on where a data set has nothing for it
+
+
+def check_name(name: str) -> None:
+    """Raise UserError, with the nearest name, unless `name` is in DATASETS."""
+    if name not in DATASETS:
+        raise UserError(unknown("data set", name, DATASETS))
+
+
+def check_root(root: Path | None) -> None:
+    """Raise UserError if the folder of the data is given and not there."""
+    if root is not None and not Path(root).is_dir():
+        raise UserError(f"--data-dir {root}: no such folder")
+
+
+def _loader(name: str) -> Callable[..., Data]:
+    check_name(name)
+    module, _, function = DATASETS[name].partition(".")
+    return getattr(importlib.import_module(f".sets.{module}", __package__), function)
+
+
+def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
+              holdout: float = 0.0, **more) -> Data:
+    """Return data set `name`, whole and checked.
+
+    root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
+    large photographs are shrunk as they are read. val_split: validate on a part of the training split instead: a share, or
+    "2/5", the second of five parts; the set's own validation split is then not read, and may be missing. Where there is none
+    at all, SHARE is held out. holdout: share of the training split kept apart as `holdout`. more: of the data set's own
+    arguments, such as table or task; None is as good as not given.
+    Raises UserError for an unknown name, an argument that the data set does not take, and files that are missing or broken.
+    """
+    load = _loader(name)
+    check_root(root)
+    taken = inspect.signature(load).parameters
+    given = {key: value for key, value in {"root": root, **more}.items() if value is not None}
+    for key in given.keys() - taken.keys():
+        flag = {"root": "data-dir"}.get(key, key.replace("_", "-"))
+        raise UserError(f"--{flag} {given[key]}: not for data set {name!r}; leave it out, or choose another --dataset")
+    given |= {"image_size": image_size, "val": val_split is None}
+    data = load(**{key: value for key, value in given.items() if key in taken})
+    if data.val is None or val_split is not None:
+        rest, part = hold_out(data.train, val_split or SHARE, "--val-split", data.classes)
+        data = replace(data, train=rest, val=part, drawn=True)
+    if holdout:
+        if not data.sigmoid:
+            raise UserError(f"--holdout: data set {name!r} has {len(data.classes)} classes, and only a yes has a threshold; "
+                            f"leave out --holdout")
+        rest, part = hold_out(data.train, str(holdout), "--holdout", data.classes)
+        data = replace(data, train=rest, holdout=part)
+    return data
+
+
+def transforms(data: Data, image_size: int | None = None, augment: str = "none") -> tuple[Transform, Transform]:
+    """Return the (train, eval) transforms: B images uint8 (H, W, 3) -> float32 (B, 3, size, size), normalized.
+
+    image_size: pixels a side, None for the data set's own. augment: see `recipes.parse`; for training only.
+    """
+    size = image_size or data.image_size
+    change = batched(augment, size)
+
+    def train(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        return data.normalization(change(images, rng))
+
+    def evaluate(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        return eval_transform(images, size, data.normalization)
+
+    return train, evaluate
+

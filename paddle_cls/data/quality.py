@@ -1,0 +1,95 @@
+"""What is wrong with pictures of one's own: all files decoded, copies found, a contact sheet."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..system.files import hash_of
+from ..system.threads import for_each
+from .images.transforms import decode, resize
+from .listing import Listing
+from .reader import Split
+
+SHOWN = 20                                         # problems of a kind that are listed, and classes on the sheet
+ROW, SIDE = 8, 96                                  # pictures of a class on the sheet, and their pixels a side
+
+
+def parts(listing: Listing) -> dict[str, Split]:
+    """Return the splits that there are by their names."""
+    return {"train": listing.train} | ({"val": listing.val} if listing.val is not None else {})
+
+
+def findings(listing: Listing) -> tuple[list[str], dict[str, list[str]]]:
+    """Return (lines about what there is, {kind of problem: where it is found}), having decoded every file."""
+    wrong = {"mistakes": listing.problems, "not readable": [], "in train and val": [], "under two labels": [], "copies": []}
+    sizes, copies = [], {}
+    for name, split in parts(listing).items():
+        measured, hashes = _read_all(name, split, wrong["not readable"])
+        sizes.append(measured)
+        for place, digest in enumerate(hashes):
+            copies.setdefault(digest, []).append((name, place))
+    copies.pop("", None)
+    splits = parts(listing)
+    for places in copies.values():
+        if len(places) > 1:
+            labels = {splits[name].labels[place] for name, place in places}
+            kind = ("under two labels" if len(labels) > 1 else
+                    "in train and val" if len({name for name, _ in places}) > 1 else "copies")
+            wrong[kind].append(" = ".join(splits[name].images.name(place) for name, place in places))
+    return [*_counts(listing), *_sizes(np.concatenate(sizes))], {kind: found for kind, found in wrong.items() if found}
+
+
+def _read_all(name: str, split: Split, unreadable: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Return ((width, height) int64 (n, 2) of the files that can be decoded, the hash of each file or "")."""
+    sizes, hashes = np.zeros((len(split), 2), np.int64), [""] * len(split)
+    problems = [""] * len(split)
+
+    def read(place: int) -> None:
+        path = split.images.path(place)
+        try:
+            sizes[place] = decode(path).shape[1::-1]
+            hashes[place] = hash_of(Path(path))
+        except UserError as error:
+            problems[place] = split.images.where(place) + str(error)
+        bar.update()
+
+    with tqdm(total=len(split), desc=f"reading {name}", unit="img", leave=False, disable=None) as bar:
+        for_each(read, len(split))
+    unreadable += filter(None, problems)
+    return sizes[sizes[:, 0] > 0], hashes
+
+
+def _counts(listing: Listing) -> list[str]:
+    counts = {name: np.bincount(split.labels, minlength=len(listing.classes)) for name, split in parts(listing).items()}
+    width = max(map(len, (*listing.classes, "class")))
+    lines = ["  ".join([f"{name:{width}}", *(f"{of[label]:8,}" for of in counts.values())])
+             for label, name in enumerate(listing.classes)]
+    most, least = counts["train"].max(), counts["train"].min()
+    return ["  ".join([f"{'class':{width}}", *(f"{name:>8}" for name in counts)]), *lines,
+            f"balance: the largest class has {most:,} training pictures, the smallest {least:,}"
+            + ("; see --class-weights and --sampling of train.py" if most > 2 * least else "")]
+
+
+def _sizes(sizes: np.ndarray) -> list[str]:
+    return [f"{name}: {of.min():,} to {of.max():,} pixels, median {np.median(of):,.0f}"
+            for name, of in zip(("width", "height"), sizes.T, strict=True) if len(of)]
+
+
+def contact_sheet(listing: Listing) -> Image.Image:
+    """Return a row for each of the first SHOWN classes: its name and up to ROW training pictures, evenly out of all."""
+    classes = listing.classes[:SHOWN]
+    sheet = Image.new("RGB", (SIDE * (ROW + 2), SIDE * len(classes)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for row, name in enumerate(classes):
+        draw.text((6, SIDE * row + SIDE // 2), name[:24], "black", font, anchor="lm")
+        places = np.flatnonzero(listing.train.labels == row)
+        for column, place in enumerate(places[np.linspace(0, len(places) - 1, min(ROW, len(places))).astype(int)]):
+            try:
+                image = decode(listing.train.images.path(place), SIDE)
+            except UserError:                      # told of already
+                continue
+            sheet.paste(Image.fromarray(resize(image, SIDE)), (SIDE * (column + 2), SIDE * row))
+    return sheet

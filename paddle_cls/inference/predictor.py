@@ -1,0 +1,176 @@
+"""A trained network and its preprocessing, rebuilt from a checkpoint: the only way to an answer."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ..checkpoints import checkpoint
+from ..data.images.transforms import TTA, Normalization, decode, eval_views, resize, size_for
+from ..errors import UserError, unknown
+from ..evaluation import metrics
+from ..models import build_model, check_arguments
+from ..system import runtime
+from . import export
+
+Picture = np.ndarray | str | Path                  # uint8 (H, W, 3) RGB of any size, or a file
+
+
+class Predictor:
+    """Answers for pictures of any size: files, or uint8 (H, W, 3) RGB arrays.
+
+        predictor = Predictor.from_checkpoint("output/cifar10_resnet")
+        predictor(["dog.png"])                     # float64 (1, 10), probabilities
+        predictor.features(["dog.png"])            # float32 (1, 64), the last layer before the head
+    """
+
+    def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
+                 normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
+                 exported: Path | None = None, source: object = "checkpoint"):
+        """load_model: returns the network; not called before it is needed, which is never where an export is found.
+
+        threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
+        exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
+        tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
+        of its views (`eval_views`). source: what an error names. Raises UserError for an unknown name.
+        """
+        if tta not in TTA:
+            raise UserError(unknown("tta", tta, TTA))
+        self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
+        self.normalization, self.threshold, self.tta, self._exported = normalization, threshold, tta, exported
+        self._engine = export.find(exported) if exported else None
+        self._model = None if self._engine else load_model()           # what is wrong with it is told here
+
+    @classmethod
+    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none") -> "Predictor":
+        """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference.
+
+        place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
+        cpu or gpu. tta: see above. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
+        """
+        path = checkpoint.find(None if place is None else Path(place))
+        info, parts = checkpoint.read(path, [".pdparams"])
+        weights = parts[".pdparams"]               # held open: a training may put others in their place
+        outputs = info.get("outputs", len(info["classes"]))
+        try:
+            check_arguments(info["model"]["name"], outputs, info["model"]["arguments"])
+        except UserError as error:
+            raise UserError(f"{path}.json: {error}; use another checkpoint") from None
+        about = {**info["model"]["arguments"], "name": info["model"]["name"], "num_classes": outputs}
+
+        def load_model() -> paddle.nn.Layer:
+            model = build_model(**about)
+            checkpoint.load_weights(model, checkpoint.read_weights(weights.path, weights.read()), weights.path)
+            return model
+
+        fast = runtime.set_device(device) == "cpu"
+        exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if fast else None
+        threshold = info["figures"].get("val/threshold", 0.5) if outputs == 1 else None
+        return cls(load_model, info["classes"], info["image_size"], Normalization(**info["normalization"]), threshold=threshold,
+                   tta=tta, exported=exported, source=path)
+
+    @property
+    def model(self) -> paddle.nn.Layer:
+        """The network itself."""
+        if self._model is None:
+            self._model = self._load_model()
+        return self._model
+
+    def __call__(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+        """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
+        return metrics.probabilities(self.logits(images, batch_size=batch_size))
+
+    def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+        """Return the network's output, float32 (N, C); of several views, what gives their mean probability.
+
+        Raises UserError for an unreadable file, and for answers that are not finite.
+        """
+        return self._run(self._logits, images, batch_size, self.tta)
+
+    def features(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+        """Return the last layer before the head, float32 (N, F), of the plain view. Raises UserError for an unreadable file."""
+        return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size, "none")
+
+    def verdict(self, probabilities: np.ndarray) -> dict | None:
+        """Return the answer of a yes-or-no network to one picture; None for other networks.
+
+        probabilities: float (2,), a row of what calling gives. Keys: "verdict" (a class), "positive" (the class that is the
+        yes), "probability" (of the yes), "threshold" (over which it is said).
+        """
+        if self.threshold is None:
+            return None
+        share = float(probabilities[1])
+        return {"verdict": self.classes[int(share > self.threshold)], "positive": self.classes[1], "probability": share,
+                "threshold": self.threshold}
+
+    def files(self, paths: Iterable[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+        """Yield for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
+
+        Files are decoded by several threads while the network computes.
+        """
+        for batch in _in_batches(_decoded(paths, batch_size, size_for(self.image_size, self.tta)), batch_size):
+            good = [image for _, image in batch if not isinstance(image, UserError)]
+            answers = iter(self(good, batch_size=batch_size) if good else ())
+            for path, image in batch:
+                yield path, image if isinstance(image, UserError) else next(answers)
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        if self._exported and not self._engine:
+            try:
+                self._engine = export.make(self._exported, self.model, self.image_size)
+            except ArithmeticError as error:
+                self._check(self._dygraph(self.model, images[:1]))     # the cause, if the weights are broken
+                print(f"{error}; dygraph computes, slower", file=sys.stderr)
+                self._exported = None
+        return self._engine(images) if self._engine else self._dygraph(self.model, images)
+
+    def _dygraph(self, function: Callable[[paddle.Tensor], paddle.Tensor], images: np.ndarray) -> np.ndarray:
+        with runtime.evaluating(self.model):
+            return function(paddle.to_tensor(images)).numpy()
+
+    def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Sequence[Picture], batch_size: int,
+             tta: str) -> np.ndarray:
+        if not len(images):
+            raise ValueError("no images")
+        out = []
+        for start in range(0, len(images), batch_size):
+            part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
+                    for image in images[start:start + batch_size]]
+            views = [function(np.ascontiguousarray(view))
+                     for view in eval_views(part, self.image_size, self.normalization, tta)]
+            out.append(views[0] if tta == "none" else metrics.mean_of_views(views))
+        return self._check(np.concatenate(out))
+
+    def _check(self, answers: np.ndarray) -> np.ndarray:
+        if not np.isfinite(answers).all():
+            raise UserError(f"{self.source}: the network's answers are not finite: its training diverged, or its weights are "
+                            f"broken; use another checkpoint")
+        return answers
+
+
+def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+    def attempt(path: Path) -> np.ndarray | UserError:
+        try:
+            return resize(decode(path, size), size)
+        except UserError as error:
+            return error
+        except MemoryError:
+            return UserError(f"{path}: too little memory is free to shrink it; free some, or shrink the picture")
+
+    paths = iter(paths)
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        waiting = [(path, pool.submit(attempt, path)) for path in islice(paths, ahead)]
+        while waiting:
+            path, answer = waiting.pop(0)
+            waiting += [(new, pool.submit(attempt, new)) for new in islice(paths, 1)]
+            yield path, answer.result()
+
+
+def _in_batches(items: Iterator, size: int) -> Iterator[list]:
+    while batch := list(islice(items, size)):
+        yield batch

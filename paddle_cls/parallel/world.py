@@ -1,0 +1,93 @@
+"""The processes that train together, and what they exchange."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..system import environment, stopping
+from . import heartbeat, meeting
+
+
+class World:
+    """The processes that train together; alone, everything here is free and does nothing."""
+
+    def __init__(self) -> None:
+        """Raises UserError where Paddle's variables make no sense."""
+        self.rank, self.size = environment.rank_and_size()
+
+    def join(self, device: str) -> None:
+        """Meet the other processes (NCCL between GPUs, gloo on CPUs). Raises UserError where they do not come."""
+        if self.size > 1:
+            environment.check_places(self.rank, self.size)
+            if device == "cpu":
+                os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+            import paddle.distributed as dist
+            meeting.meet(self.rank, self.size)
+            with contextlib.redirect_stderr(io.StringIO()), stopping.by_default():     # it lists its own flags there
+                dist.init_parallel_env()
+
+    @contextlib.contextmanager
+    def first(self) -> Iterator[None]:
+        """Let the first process do the block before the others, which then find what it has downloaded, however late."""
+        def exchange(done: bool) -> bool:
+            return bool(self.sum(np.array([done]))[0])
+        if self.size > 1 and self.rank == 0:
+            with heartbeat.lead(exchange):
+                yield
+            return
+        if self.size > 1:
+            heartbeat.follow(exchange)
+        yield
+
+    def parallel(self, model, *, changing: bool = False):
+        """Return `model` such that its gradients are averaged over the processes.
+
+        changing: some of the weights that are trainable now will be frozen in some steps.
+        """
+        if self.size == 1:
+            return model
+        import paddle
+        return paddle.DataParallel(model, find_unused_parameters=changing)
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over the processes of float64 `values` of one shape."""
+        if self.size == 1:
+            return values
+        import paddle
+        import paddle.distributed as dist
+        tensor = paddle.to_tensor(np.asarray(values, np.float64))
+        dist.all_reduce(tensor)
+        return tensor.numpy()
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Return the rows of all processes, one process after the other; they may differ in number."""
+        if self.size == 1:
+            return values
+        import paddle
+        import paddle.distributed as dist
+        counts = np.zeros(self.size)
+        counts[self.rank] = len(values)
+        counts = self.sum(counts).astype(int)
+        padded = np.zeros((counts.max(), *values.shape[1:]), values.dtype)
+        padded[:len(values)] = values
+        parts: list = []
+        dist.all_gather(parts, paddle.to_tensor(padded))
+        return np.concatenate([part.numpy()[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def average_statistics(self, model) -> None:
+        """Make BN's running statistics, which each process keeps of its own images, their mean over the processes.
+
+        Those that are frozen stay as they are, to the last bit.
+        """
+        if self.size > 1:
+            import paddle
+            import paddle.distributed as dist
+            for layer in model.sublayers():
+                if hasattr(layer, "_use_global_stats") and not layer._use_global_stats:
+                    for buffer in (layer._mean, layer._variance):
+                        with paddle.no_grad():
+                            dist.all_reduce(buffer)
+                            buffer.scale_(1 / self.size)

@@ -1,0 +1,82 @@
+"""List the networks: their parameters, multiply-adds, image size and paper. `--model NAME` tells more about one."""
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from .. import models
+from ..errors import UserError
+from ..models import table
+from ..parallel import launch
+from ..system import runtime, stopping
+from .settings.command_line import keyword_arguments, parse
+from .settings.fields import option
+
+PROGRAM = "python -m paddle_cls.models"
+
+
+@dataclasses.dataclass(frozen=True)
+class ListConfig:
+    """One call of `python -m paddle_cls.models`."""
+
+    model: str | None = option(None, "one network, in detail (default: all)")
+    model_args: dict[str, str] | None = option(None, "further arguments of --model, such as scale=0.5")
+    image_size: int | None = option(None, "pixels a side of the image to count with (default: the paper's)", low=1, high=1024)
+    format: str = option("text", "of the answer; markdown: the README's table", choices=("text", "json", "markdown"))
+
+
+def main(argv: list[str]) -> int:
+    """Print the list; return the exit status."""
+    config, _ = parse(ListConfig, argv, program=PROGRAM, description=__doc__)
+    if not config.model and (config.model_args or config.image_size):
+        raise UserError("--model-args and --image-size are for one network: name it with --model")
+    runtime.prepare()
+    rows = iter([one(config)]) if config.model else every()
+    with contextlib.closing(rows) if not config.model else contextlib.nullcontext():       # `| head` stops the counting
+        show(rows, config)
+    return 0
+
+
+def show(rows: Iterator[dict], config: ListConfig) -> None:
+    """Print rows in the format that is asked for."""
+    if config.format == "json":
+        print(json.dumps(list(rows), indent=1))
+    elif config.format == "markdown":
+        print(table.markdown_header())
+        for row in rows:
+            print(table.markdown(row["name"], row["parameters"]), flush=True)
+    elif config.model:
+        for key, value in next(rows).items():
+            print(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+    else:
+        print(f"{'name':20} {'parameters':>10} {'multiply-adds':>13} {'image':>5}  paper")
+        for row in rows:
+            print(table.text(row), flush=True)
+
+
+def one(config: ListConfig) -> dict:
+    """Return the row of one network. Raises UserError."""
+    models.check_name(config.model)
+    if config.image_size:
+        models.check_image_size(config.model, config.image_size)
+    return table.row(config.model, config.image_size, **keyword_arguments(
+        models.model_arguments(config.model), config.model_args or {}, f"--model-args of {config.model}"))
+
+
+def every() -> Iterator[dict]:
+    """Yield the row of each network, in the order of MODELS, counted by all cores."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(runtime.cores(), spawn, initializer=launch.prepare_worker) as pool:
+        with stopping.held([signal.SIGINT]):       # the terminal's Ctrl-C is for this process, which ends them
+            rows = [pool.submit(table.row, name) for name in models.MODELS]
+        try:
+            for row in rows:
+                yield row.result()
+        except BaseException:                      # nobody waits for the rest
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise

@@ -1,0 +1,173 @@
+"""Judge a trained network and show what it does: python -m paddle_cls.report output/cifar10_resnet
+
+Evaluates a checkpoint on the validation split of its data set and writes RUN/report: report.html (one page with all
+figures and pictures inside), figures.json, and each picture as PNG. A second run replaces its own report.
+"""
+
+import dataclasses
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..checkpoints import schema
+from ..errors import UserError
+from ..formats.strict_json import MOST_BYTES
+from ..system import runtime
+from ..system.files import read_bytes, replacing, writing
+from . import setup
+from .settings.command_line import parse, read_yaml
+from .settings.fields import Config, ReportConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..data.reader import Split
+    from ..inference.predictor import Predictor
+
+PROGRAM = "python -m paddle_cls.report"
+SIDE = 224                                         # pixels a side of the largest picture in the page
+BATCH = 64                                         # images in memory at once, which may be large
+HEAT_BATCH = 4                                     # gradients take the memory of a training
+
+
+def main(argv: list[str]) -> int:
+    """Write one report; return the exit status."""
+    options, _ = parse(ReportConfig, argv, program=PROGRAM, description=__doc__)
+    runtime.prepare()
+    runtime.load_paddle()
+    from ..checkpoints import checkpoint
+    from ..evaluation import page
+    path = checkpoint.find(options.run)
+    info = checkpoint.read_info(path)
+    config = run_settings(options, path.parent)
+    folder = (options.output or path.parent / "report").resolve()
+    check_folder(folder)
+    with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
+        from ..inference.predictor import Predictor
+        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta)
+        split = getattr(setup.load_for(predictor, path, config), options.split)
+        if split is None:
+            raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")
+        figures, pngs = judge(predictor, split, pictures=options.pictures, batch_size=min(BATCH, config.eval_batch_size))
+        figures = {"checkpoint": str(path), "step": info["step"], "model": info["model"]["name"], "dataset": config.dataset,
+                   "split": options.split, **figures, "files": sorted([*pngs, "figures.json", "report.html"])}
+        text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        with writing(place):
+            for name, content in pngs.items():
+                (place / name).write_bytes(content)
+            for name, content in (("figures.json", text), ("report.html", page.render(figures, pngs))):
+                (place / name).write_text(content, encoding="utf-8", errors="replace")       # of file names that are no UTF-8
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in figures["summary"].items())
+    print(f"{folder / 'report.html'}: {shown}")
+    return 0
+
+
+def run_settings(options: ReportConfig, folder: Path) -> Config:
+    """Return the settings of the run in `folder`, with the data that `options` name instead. Raises UserError."""
+    file = folder / "config.yaml"
+    if file.exists():
+        config = Config(**read_yaml(file))
+    elif options.dataset:
+        config = Config(dataset=options.dataset)
+    else:
+        raise UserError(f"{file}: missing, and it says what the network was trained on; name that with --dataset")
+    if options.dataset not in (None, config.dataset):
+        config = Config(dataset=options.dataset)   # nothing that was set for another data set goes with it
+    return dataclasses.replace(config, output_dir=folder, data_dir=options.data_dir or config.data_dir)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UserError unless `folder` can be made, is empty, or holds a report and nothing else."""
+    if not folder.parent.is_dir():
+        raise UserError(f"--output {folder}: there is no folder {folder.parent}; make it first")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder}: is a file; name a folder")
+    names = {file.name for file in folder.iterdir()} if folder.exists() else set()
+    try:
+        own = schema.report_files(read_bytes(folder / "figures.json", MOST_BYTES))
+    except OSError:
+        own = set()
+    if names - own:
+        raise UserError(f"--output {folder}: holds {min(names - own)}, which is no part of a report; choose another folder")
+
+
+def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: int) -> tuple[dict, dict[str, bytes]]:
+    """Return (what figures.json holds of a split, {file name: PNG}), of a `Predictor`.
+
+    pictures: how many of each kind are shown. Figures: "samples", "tta", "side" (pixels of a picture), "summary", "binary"
+    (`binary.figures` of one sigmoid logit, or None), "classes" (`per_class.per_class`), "confusion" ("counts", and "shares"
+    of their row, None where it is empty), "mistakes", "calibration", "pictures" and "grad_cam" (see `gallery`).
+    """
+    from ..evaluation import metrics, per_class, plots
+    labels, classes = split.labels, predictor.classes
+    logits = setup.predict(predictor, split, batch_size)
+    chosen = None if predictor.threshold == 0.5 else predictor.threshold
+    totals = metrics.classification(logits, labels, threshold=chosen)
+    summary = {name: totals.pop(name) for name in ("loss", "acc1", "error_rate")}
+    totals.pop("map", None)                        # is among the means over the classes
+    rows = per_class.per_class(logits, labels, classes)
+    counts = metrics.confusion(logits, labels, len(classes))
+    calibration = per_class.calibration(logits, labels)
+    charts = {"confusion": plots.confusion_figure(counts, classes),
+              "reliability": plots.reliability_figure(calibration["bins"], calibration["ece"])}
+    if totals:
+        thresholds = (0.5,) if chosen is None else (0.5, chosen)
+        charts |= {"roc": plots.roc_figure(logits, labels, thresholds), "pr": plots.pr_figure(logits, labels, thresholds)}
+    shown, arrays, source = gallery(predictor, split, metrics.probabilities(logits), pictures)
+    shares = [row if sum(row) else [None] * len(row) for row in plots.row_shares(counts).tolist()]
+    figures = {"samples": len(labels), "tta": predictor.tta, "side": min(SIDE, predictor.image_size),
+               "summary": {**summary, **per_class.means(rows), "ece": calibration["ece"]}, "binary": totals or None,
+               "classes": rows, "confusion": {"counts": counts.tolist(), "shares": shares},
+               "mistakes": per_class.mistakes(counts, classes), "calibration": calibration, "pictures": shown,
+               "grad_cam": source}
+    return figures, {f"{name}.png": chart_png(chart) for name, chart in charts.items()} | {
+        name: plots.png(array) for name, array in arrays.items()}
+
+
+def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
+            count: int) -> tuple[dict, dict[str, np.ndarray], dict | None]:
+    """Return ({"right", "wrong", "unsure": pictures}, {file name: uint8 (side, side, 3)}, where the heat maps come from).
+
+    The pictures of `plots.verdicts`, as the network sees them, but no larger than SIDE. Each: "file", "name", "class",
+    "answer", "probability" (of the answer) and "heat", a list of {"class", "file"}: Grad-CAM of the answer and, where that is
+    wrong, of the class; none for "unsure". The third is {"layer", "cells"} of `gradcam.HeatMaps`, None without a map.
+    """
+    from ..data.images.transforms import eval_transform, resize
+    from ..evaluation import gradcam, plots
+    size, side, classes = predictor.image_size, min(SIDE, predictor.image_size), predictor.classes
+    shown: dict[str, list] = {}
+    arrays: dict[str, np.ndarray] = {}
+    source = None
+    for kind, places in plots.verdicts(probabilities, split.labels, count).items():
+        shown[kind] = []
+        for start in range(0, len(places), HEAT_BATCH):
+            part = places[start:start + HEAT_BATCH]
+            images = [resize(image, size) for image in split.fetch(part)]
+            answers, labels = probabilities[part].argmax(axis=1), split.labels[part]
+            wanted = {"right": {"answer": answers}, "wrong": {"answer": answers, "class": labels}}.get(kind, {})
+            maps = {word: gradcam.heat_maps(predictor.model, eval_transform(images, size, predictor.normalization), targets,
+                                            size=side) for word, targets in wanted.items()}
+            for found in maps.values():
+                source = {"layer": found.layer, "cells": list(found.cells)}
+            for i, image in enumerate(images):
+                name, small = f"{kind}_{len(shown[kind]) + 1:02d}", resize(image, side)
+                arrays[f"{name}.png"] = small
+                arrays |= {f"{name}_{word}.png": plots.overlay(small, found.maps[i]) for word, found in maps.items()}
+                shown[kind].append({
+                    "file": f"{name}.png", "name": split.name(part[i]), "class": classes[labels[i]],
+                    "answer": classes[answers[i]], "probability": float(probabilities[part[i], answers[i]]),
+                    "heat": [{"class": classes[wanted[word][i]], "file": f"{name}_{word}.png"} for word in maps]})
+    return shown, arrays, source
+
+
+def chart_png(chart: "Figure") -> bytes:
+    """Return a matplotlib figure as PNG."""
+    out = io.BytesIO()
+    with warnings.catch_warnings():                # of letters that no font has: the page's tables show the names
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        chart.savefig(out, format="png", dpi=130)
+    return out.getvalue()

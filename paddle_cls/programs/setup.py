@@ -1,0 +1,249 @@
+"""From the settings to the parts of a training: run folder, data, network. Shared by the programs, which alone see a Config."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import models
+from ..errors import UserError, printable
+from ..parallel.world import World
+from ..system import memory, runtime
+from ..system.files import read_bytes, write_text, writing
+from .settings.command_line import check_together, keyword_arguments, parse, read_yaml, to_yaml
+from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
+
+if TYPE_CHECKING:
+    from ..data import Data
+    from ..data.reader import Split
+    from ..inference.predictor import Predictor
+
+
+def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
+    """Return the settings: the defaults, below the run's own when it is resumed, below --config, below the flags.
+
+    cls: Config or a class derived from it. root: folder of the output folders that are not named.
+    """
+    config, given = parse(cls, argv, program=program, description=description)
+    folder = config.output_dir or root / f"{config.dataset}_{config.model}"
+    saved = folder / "config.yaml"
+    if (config.resume or config.eval_only) and saved.exists():
+        before = read_yaml(saved)
+        config, given = parse(cls, argv, program=program, description=description, base=before)
+        for name in sorted(given - MAY_CHANGE) if config.resume else ():
+            old, new = before.get(name), getattr(config, name)
+            if old != (str(new) if isinstance(new, Path) else new):
+                raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
+                                f"another run with another --output-dir")
+    if config.tta != "none" and not config.eval_only:
+        raise UserError(f"--tta {config.tta}: goes with --eval-only; a training evaluates the plain images")
+    from .. import data as datasets  # after --help, which need not wait for it
+    from ..data.augment import recipes
+    models.check_name(config.model)
+    datasets.check_name(config.dataset)
+    recipes.parse(config.augment)
+    check_together(config)
+    needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
+    if needing and not config.pretrained:
+        raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
+    return dataclasses.replace(config, output_dir=folder)
+
+
+def refuse_run_flags(config: Config, program: str) -> None:
+    """Raise UserError for flags that are about one run of train.py, in another program."""
+    for field in dataclasses.fields(config):
+        name = field.name
+        if name in NOT_SAVED and getattr(config, name) != field.default:
+            raise UserError(f"--{name.replace('_', '-')} is of no use in {program}; leave it out")
+
+
+def check_folder(config: Config) -> None:
+    """Raise UserError if the run folder holds another run or lies among the pictures, or where there are no pictures."""
+    from ..data.loading import check_root
+    check_root(config.data_dir)                    # here: several processes would find that after seconds only
+    folder = config.output_dir
+    if config.dataset == "folder" and config.data_dir:
+        own, data = (Path(os.path.realpath(path)) for path in (folder, config.data_dir))
+        if own.is_relative_to(data):
+            raise UserError(f"--output-dir {folder}: lies in the folder of the pictures, --data-dir {config.data_dir}; choose "
+                            f"another --output-dir")
+    runs = [name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()]
+    if runs and not config.resume:
+        raise UserError(f"{folder} holds a run ({runs[0]}); add --resume to continue it, or choose another --output-dir")
+    if config.resume and not runs:
+        print(f"{folder}: nothing to resume yet; starting from the beginning", flush=True)
+
+
+def check_model(config: Config) -> None:
+    """Raise UserError unless the model, the device, the precision and the pretrained weights can be had."""
+    runtime.mixed_precision(config.amp, runtime.set_device(config.device))
+    if config.image_size:
+        models.check_image_size(config.model, config.image_size)
+    model = models.build_model(config.model, 2, **model_settings(config))
+    weights(config)
+    if config.freeze:
+        from ..training import freezing
+        freezing.choose(config.freeze, model, models.head(model, config.model, 2, **model_settings(config)))
+
+
+def weights(config: Config) -> Path | None:
+    """Return the file of pretrained weights, downloaded at need; None without, and where a run is resumed that has its own."""
+    from ..checkpoints import checkpoint, pretrained
+    resumed = config.resume and checkpoint.exists(config.output_dir / "last")
+    return pretrained.fetch(config.pretrained) if config.pretrained and not resumed else None
+
+
+def model_settings(config: Config) -> dict:
+    """Return the arguments of the model that are given in the settings. Raises UserError for what --model-args cannot mean."""
+    given = {"depth": config.depth, "init": config.init}
+    arguments = models.model_arguments(config.model)
+    further = {name: kind for name, kind in arguments.items() if name not in ("image_size", *given)}       # they have flags
+    if "image_size" in arguments:
+        given["image_size"] = config.image_size
+    return {**{name: value for name, value in given.items() if value is not None},
+            **keyword_arguments(further, config.model_args or {}, f"--model-args of {config.model}")}
+
+
+def load(config: Config, world: "World"):
+    """Return the Data; where it must be downloaded, the first process does so for all.
+
+    Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
+    """
+    from ..data import load_data
+    from ..data.listing import table_of
+    with world.first():
+        data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
+                         table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
+    _check_memory(config, data, world.size)
+    split = config.output_dir / "split.csv"
+    if data.drawn and split.exists() and read_bytes(split) != table_of(data).encode():
+        raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
+                        f"bring them back, or name split.csv as data: --dataset table --table")
+    return data
+
+
+def _check_memory(config: Config, data: "Data", processes: int) -> None:
+    """Raise UserError unless the pixels of a batch fit into the memory: decoded, as numbers, and as the network's input."""
+    side = config.image_size or data.image_size
+    batches = [("--eval-batch-size", min(config.eval_batch_size, len(data.val)))]
+    if not config.eval_only:
+        batches.insert(0, ("--batch-size", min(config.batch_size, len(data.train))))
+    for flag, images in batches:
+        needed = images // processes * 3 * side * side * (1 + 4 + 4)
+        memory.check(needed, f"{images} images of {side}x{side} pixels ({flag}) take", f"lower {flag} or --image-size")
+
+
+def load_for(predictor: "Predictor", path: Path, config: Config) -> "Data":
+    """Return the Data that `config` names. Raises UserError unless it has the classes of the checkpoint `path`."""
+    data = load(config, World())
+    if list(data.classes) != predictor.classes:
+        raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
+                        f"{list(data.classes)}")
+    return data
+
+
+def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarray:
+    """Return the predictor's logits float32 (N, C) of a split, whose next images are fetched while it computes."""
+    from tqdm import tqdm
+
+    from ..data.reader import prefetch
+    parts = [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
+    reader = prefetch(lambda: (split.fetch(part) for part in parts), 1)
+    logits = [predictor.logits(images, batch_size=batch_size)
+              for images in tqdm(reader(), total=len(parts), unit="batch", leave=False, disable=None)]
+    return np.concatenate(logits)
+
+
+def class_weights(config: Config, data):
+    """Return the weight of each class in the loss, None where all weigh the same."""
+    if config.class_weights is None:
+        return None
+    from ..data import sampling
+    return sampling.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
+
+
+def batches(config: Config, data, transform, world: "World", *, epoch: int, start: int = 0, stop: int | None = None):
+    """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
+    from ..data import reader
+    from ..data.augment.mixing import mixed
+    place = {"seed": config.seed, "epoch": epoch, "start": start}
+    parts = reader.batches(data.train, config.batch_size, transform, **place, stop=stop, rank=world.rank, world=world.size,
+                           balanced=config.sampling == "balanced")
+    return reader.prefetch(mixed(parts, mixup=config.mixup, cutmix=config.cutmix, **place))
+
+
+def build(config: Config, data):
+    """Return (the network, the arguments it was built with)."""
+    arguments = model_settings(config)
+    if "image_size" in models.model_arguments(config.model):
+        arguments.setdefault("image_size", data.image_size)
+    models.check_image_size(config.model, config.image_size or data.image_size)
+    return models.build_model(config.model, data.outputs, **arguments), arguments
+
+
+def adapt(config: Config, model, arguments: dict, data, world: "World"):
+    """Set the pretrained weights and freeze layers; return (the Report, None where there are no `weights` to set; Freezing)."""
+    from ..checkpoints import pretrained
+    from ..training import freezing
+    if not config.pretrained:
+        return None, freezing.Freezing(model)
+    head = models.head(model, config.model, data.outputs, **arguments)
+    report = None
+    with world.first():
+        file = weights(config)
+    if file:
+        report = pretrained.load(model, pretrained.read(file), head, classes=data.classes, partial=config.pretrained_partial,
+                                 normalization=dataclasses.asdict(data.normalization))
+    layers = freezing.choose(config.freeze, model, head) if config.freeze else []
+    return report, freezing.Freezing(model, layers, unfreeze_epochs=config.unfreeze_epochs, freeze_bn=config.freeze_bn)
+
+
+def optimizer(config: Config, model):
+    """Return the optimizer of the trainable weights."""
+    from ..training.optimizers import build_optimizer
+    return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
+                           decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
+
+
+def accelerate(model, device: str, wanted: str) -> str:
+    """Let compiled operators compute a model that trains on a CPU; return a line that says what computes, and why."""
+    if device == "gpu":
+        return "computing on the GPU"
+    if wanted == "off":
+        return "computing by Paddle's own CPU operators (--onednn off)"
+    from .. import ops
+    usable, reason = ops.available()
+    return f"computing by {ops.accelerate(model)}" if usable else f"computing by Paddle's own CPU operators: {reason}"
+
+
+def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:
+    """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
+    from ..data.listing import table_of
+    text, folder = to_yaml(config), config.output_dir
+    split = table_of(data) if data.drawn else None
+    with writing(folder):
+        new = not (folder / "config.yaml").exists()
+        try:
+            if split is not None:
+                write_text(folder / "split.csv", split)
+            write_text(folder / "config.yaml", text)
+            if report:
+                write_text(folder / "pretrained.txt", report.text())
+        except OSError:
+            for name in ("split.csv", "config.yaml", "pretrained.txt") if new else ():
+                (folder / name).unlink(missing_ok=True)
+            raise
+    print(text, end="")
+    print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
+          f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
+    if report:
+        print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
+              sep="\n  ")
+    for note in (*data.notes, speed):
+        print(printable(note))
+    if resumed:
+        print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
+    sys.stdout.flush()

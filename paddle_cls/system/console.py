@@ -1,0 +1,87 @@
+"""What goes out to the console: streams that are there, whatever the locale, and text that moves no cursor."""
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+PIPE_CLOSED = 141                                  # exit status, what a shell gives for a program that SIGPIPE ended
+
+
+def prepare() -> None:
+    """Have stdout and stderr take all text: what their encoding lacks is escaped, and a closed one leads to nowhere.
+
+    A closed descriptor is opened too. Else the next file would get its number, and with it what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        with contextlib.suppress(OSError):
+            _open(number)
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))         # noqa: SIM115 (for good)
+        elif number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _open(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor != number:                   # the system gives the lowest number that is free
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.set_inheritable(number, True)
+
+
+def tell(line: str) -> None:
+    """Print a line on stderr. Where nobody can read it any more, the program goes on without a word."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)
+
+
+@contextlib.contextmanager
+def flushed() -> Iterator[None]:
+    """Write out what the block prints. Raises SystemExit(141) where the reader of a pipe has left, as `| head` does.
+
+    Raises OSError with the filename "standard output" where that cannot be written, such as to a full disk.
+    """
+    try:
+        try:
+            yield
+        finally:
+            _flush()
+    except BrokenPipeError as error:
+        if error.filename is not None or not any(map(_is_pipe, (sys.stdout, sys.stderr))):
+            raise
+        _abandon(sys.stdout, sys.stderr)
+        raise SystemExit(PIPE_CLOSED) from None
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon(sys.stdout)
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    with contextlib.suppress(OSError, ValueError):             # of a test's stream, which has no descriptor
+        mode = os.fstat(stream.fileno()).st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return False
+
+
+def _abandon(*streams: TextIO) -> None:
+    """Lead streams to nowhere, that the interpreter does not try once more at its end."""
+    for stream in streams:
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,0 +1,44 @@
+"""How a program begins and ends: signals, the console, and the one line about a mistake."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+from ..errors import UserError, one_line, told
+from . import console, stopping
+
+
+@contextlib.contextmanager
+def reported(program: str) -> Iterator[None]:
+    """Turn a UserError inside the block into one line on stderr and exit status 2, a signal into 128 + its number.
+
+    So with an OSError: a place that the system does not let us look at, where no better message was at hand; and with
+    memory that is not enough. A pipe whose reader has left ends the block with status 141 and no word.
+    Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
+    so, and are mostly ended by then.
+    """
+    console.prepare()
+    first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ
+    try:
+        with stopping.at_once(), console.flushed():
+            yield
+    except (UserError, OSError, MemoryError) as error:
+        if not first:
+            time.sleep(3)
+        console.tell(f"{program}: error: {one_line(told(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        if not first:
+            time.sleep(3)
+        raise
+
+
+def again() -> list[str]:
+    """Return the command that starts this program once more, with its arguments."""
+    if os.path.basename(sys.argv[0]) == "__main__.py":         # python -m paddle_cls
+        return [sys.executable, "-m", "paddle_cls", *sys.argv[1:]]
+    return [sys.executable, *sys.argv]

@@ -1,0 +1,1 @@
+"""Training: the loop over batches, optimizers, and where a run stands."""
