@@ -11,22 +11,21 @@ import numpy as np
 import paddle
 
 from ..checkpoints import checkpoint
-from ..data.images.transforms import TTA, Normalization, decode, eval_views, resize, size_for
+from ..data.images.transforms import TTA, Normalization, Source, as_list, decode, eval_views, resize, size_for
 from ..errors import UserError, unknown
 from ..evaluation import metrics
 from ..models import build_model, check_arguments
 from ..system import runtime
 from . import export
 
-Picture = np.ndarray | str | Path                  # uint8 (H, W, 3) RGB of any size, or a file
-
 
 class Predictor:
-    """Answers for pictures of any size: files, or uint8 (H, W, 3) RGB arrays.
+    """Answers for pictures of any size: paths, bytes, file objects, Pillow images, uint8 (H, W, 3) RGB arrays, or a list of them.
 
         predictor = Predictor.from_checkpoint("output/cifar10_resnet")
-        predictor(["dog.png"])                     # float64 (1, 10), probabilities
-        predictor.features(["dog.png"])            # float32 (1, 64), the last layer before the head
+        predictor("dog.png")                       # float64 (1, 10), probabilities
+        predictor(["dog.png", image])              # float64 (2, 10)
+        predictor.features("dog.png")            # float32 (1, 64), the last layer before the head
     """
 
     def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
@@ -81,18 +80,18 @@ class Predictor:
             self._model = self._load_model()
         return self._model
 
-    def __call__(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+    def __call__(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
         return metrics.probabilities(self.logits(images, batch_size=batch_size))
 
-    def logits(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+    def logits(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the network's output, float32 (N, C); of several views, what gives their mean probability.
 
         Raises UserError for an unreadable file, and for answers that are not finite.
         """
         return self._run(self._logits, images, batch_size, self.tta)
 
-    def features(self, images: Sequence[Picture], *, batch_size: int = 64) -> np.ndarray:
+    def features(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the last layer before the head, float32 (N, F), of the plain view. Raises UserError for an unreadable file."""
         return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size, "none")
 
@@ -133,14 +132,14 @@ class Predictor:
         with runtime.evaluating(self.model):
             return function(paddle.to_tensor(images)).numpy()
 
-    def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Sequence[Picture], batch_size: int,
+    def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Source | Sequence[Source], batch_size: int,
              tta: str) -> np.ndarray:
+        images = as_list(images)
         if not len(images):
             raise ValueError("no images")
         out = []
         for start in range(0, len(images), batch_size):
-            part = [image if isinstance(image, np.ndarray) else decode(image, self.image_size)
-                    for image in images[start:start + batch_size]]
+            part = [decode(image, self.image_size) for image in images[start:start + batch_size]]
             views = [function(np.ascontiguousarray(view))
                      for view in eval_views(part, self.image_size, self.normalization, tta)]
             out.append(views[0] if tta == "none" else metrics.mean_of_views(views))

@@ -1,5 +1,6 @@
 """The way from a checkpoint and pictures to probabilities, against the network's own forward pass."""
 
+import io
 import json
 import shutil
 import threading
@@ -69,6 +70,30 @@ def test_files_answer_as_arrays_do_in_any_batches(predictor, pictures, files, ba
     answers = list(predictor.files(files, batch_size=batch_size))
     assert [path for path, _ in answers] == files
     np.testing.assert_allclose([answer for _, answer in answers], expected, atol=1e-6)
+
+
+def test_a_picture_comes_in_any_form(predictor, pictures, files):
+    """Alone or in a list: what is one picture is no list of its letters, bytes or rows."""
+    content, image = files[1].read_bytes(), Image.open(files[1])
+    expected = predictor([pictures[1]])
+    for one in (str(files[1]), files[1], content, io.BytesIO(content), image, pictures[1]):
+        assert np.array_equal(predictor(one), expected), type(one)
+    with files[1].open("rb") as file:
+        several = predictor([files[1], content, file, image, pictures[1]])
+    assert np.array_equal(several, np.repeat(expected, 5, axis=0))
+    assert np.array_equal(predictor(np.stack([pictures[0], pictures[4]])), predictor([pictures[0], pictures[4]]))
+
+
+@pytest.mark.parametrize("picture, message", [
+    (b"no picture", "^the bytes: not a picture, or a kind that Pillow cannot read$"), (b"", "^the bytes: the file is empty$"),
+    (io.BytesIO(b"x"), "^<_io.BytesIO object at .*>: not a picture"),
+    (np.zeros((4, 4)), r"^an array of float64 \(4, 4\) is no picture; give uint8 \(height, width, 3\), RGB$"),
+    (np.zeros((4, 4, 3)), r"^an array of float64 \(4, 4, 3\) is no picture"),
+    (np.zeros((4, 4, 1), np.uint8), r"^an array of uint8 \(4, 4, 1\) is no picture"),
+    ("none.png", "^none.png: cannot be read: No such")])
+def test_what_is_no_picture_is_told_in_a_line(predictor, picture, message):
+    with pytest.raises(UserError, match=message):
+        predictor([picture])
 
 
 def test_an_unreadable_file_keeps_its_place_among_the_good_ones(predictor, pictures, files, tmp_path):

@@ -23,10 +23,12 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")   # Pillow's names of these; its others, some 30, are never asked
 MOST_BYTES = 1 << 30                               # of a file
 MOST_MEMORY = 2_500_000_000                        # bytes, to decode one picture
-_LARGE = 256_000_000                               # bytes; of pictures that need more, one is decoded at a time
-_ONE_LARGE = threading.RLock()
+_LARGE, _ONE_LARGE = 256_000_000, threading.RLock()            # bytes; of pictures that need more, one is decoded at a time
 _STRIP = 1 << 20                                   # pixels that are converted at a time
 _DECODER = {"JPEG": 6, "WEBP": 12}                 # bytes a pixel inside the decoder: coefficients, canvases
+
+
+Source = Path | str | bytes | BinaryIO | Image.Image | np.ndarray              # a picture: a file, its content, or its pixels
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,23 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))         #
 HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))                        # to [-1, 1]
 
 
-def decode(source: Path | str, size: int | None = None) -> np.ndarray:
-    """Return the picture in a file as a person sees it, uint8 (H, W, 3) RGB.
+def decode(source: Source, size: int | None = None) -> np.ndarray:
+    """Return a picture as a person sees it, uint8 (H, W, 3) RGB. An array is already so, and returned as it is.
 
     size: pixels a side that will be needed. A much larger JPEG is then shrunk while it is decoded, to no less than twice
     that, in less than half the time; what `resize` makes of a fundus differs by 3 levels of 255 at most, in the mean by 0.25.
 
     Turned as its EXIF says; grey and palette become RGB; transparency lies on white; 16 bits are scaled to 8; of an
-    animation the first frame. Raises UserError for a file that is missing, empty, broken, or no picture of FORMATS, and,
-    before decoding it, for one of more than jpeg.MAX_PIXELS, or that takes more than MOST_MEMORY.
+    animation the first frame. Raises UserError for what is missing, empty, broken, no picture of FORMATS, another array,
+    and, before decoding it, of more than jpeg.MAX_PIXELS or MOST_MEMORY.
     """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
+            raise UserError(f"an array of {source.dtype} {source.shape} is no picture; give uint8 (height, width, 3), RGB")
+        return source
+    if isinstance(source, Image.Image):
+        with _told("the Pillow image"):
+            return _to_rgb(source.copy())          # which turns it
     with _reading(source) as file:
         content = file.read()
         if content.startswith(jpeg.START):
@@ -80,6 +89,13 @@ def decode(source: Path | str, size: int | None = None) -> np.ndarray:
             if size:
                 image.draft(None, (2 * size, 2 * size))
             return _to_rgb(image)
+
+
+def as_list(images: "Source | Sequence[Source]") -> "Sequence[Source]":
+    """Return pictures as a sequence of them: one alone (a path, bytes, file object, Pillow image or array) as a list of one."""
+    if isinstance(images, np.ndarray):
+        return [images] if images.ndim == 3 else images
+    return [images] if isinstance(images, (str, os.PathLike, bytes, Image.Image)) or hasattr(images, "read") else images
 
 
 def measure(source: Path | str) -> tuple[int, int]:
@@ -101,17 +117,28 @@ def measure(source: Path | str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _reading(source: Path | str) -> Iterator[BinaryIO]:
-    """Open a file that is no empty one, and make a UserError of whatever goes wrong with it."""
-    try:
-        with opened(source) as buffered:
-            file = buffered.raw                    # few calls to Linux: at each one threads wait for each other
+def _reading(source: Path | str | bytes | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a picture's content that is not empty, and make a UserError of whatever goes wrong with it."""
+    name = "the bytes" if isinstance(source, bytes) else getattr(source, "name", source) if hasattr(source, "read") else source
+    with _told(name), contextlib.ExitStack() as held:
+        if isinstance(source, bytes) or hasattr(source, "read"):
+            content = source if isinstance(source, bytes) else source.read(MOST_BYTES + 1)
+            file, length = io.BytesIO(content), len(content)
+        else:
+            file = held.enter_context(opened(source)).raw      # few calls to Linux: at each one threads wait for each other
             length = os.fstat(file.fileno()).st_size
-            if not length:
-                raise UserError(f"{source}: the file is empty")
-            if length > MOST_BYTES:
-                raise UserError(f"{source}: larger than the {MOST_BYTES:,} bytes allowed; shrink the picture first")
-            yield file
+        if not length:
+            raise UserError(f"{name}: the file is empty")
+        if length > MOST_BYTES:
+            raise UserError(f"{name}: larger than the {MOST_BYTES:,} bytes allowed; shrink the picture first")
+        yield file
+
+
+@contextlib.contextmanager
+def _told(source: object) -> Iterator[None]:
+    """Make a UserError, which names the source, of whatever goes wrong with a picture inside the block."""
+    try:
+        yield
     except UserError:
         raise
     except _TooLargeError as error:
