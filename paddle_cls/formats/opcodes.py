@@ -7,6 +7,7 @@ buffers from elsewhere, and that no pickler writes (DUP). What a name, a call an
 import codecs
 import pickle
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ MOST_STEPS = 500_000                               # of a file: what 20,000 arra
 _STOP, _INT, _FLOAT = pickle.STOP[0], struct.Struct("<i"), struct.Struct(">d")
 
 
-class Machine:
+class Machine(ABC):
     """What unpickles one file. data: its bytes. encoding: of Python 2 strings; "bytes" leaves them as they are.
 
     Numbers in the file allocate nothing: sizes are compared with what is left of it, indices with its length.
@@ -41,17 +42,17 @@ class Machine:
             _ACTIONS[code](self)
         raise UserError(f"it has over {MOST_STEPS:,} opcodes; data has fewer")
 
+    @abstractmethod
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name of a module. Raises UserError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, function: Any, arguments: tuple) -> Any:
         """Return what stands for the result of a call. Raises UserError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_state(self, target: Any, state: Any) -> None:
         """Give an object its state. Raises UserError."""
-        raise NotImplementedError
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes."""
