@@ -28,7 +28,7 @@ HARM = {"harm: growth": ("growth", "growth@harm: growth"), "harm: all memory": (
         "harm: wrong answer": ("wrong answer", "Wrong@harm: wrong answer"),
         "harm: outside": ("refusal", ""), "harm: program": ("refusal", ""), "harm: connection": ("refusal", ""),
         "harm: hang that no signal ends": ("hang", "hang@"),
-        "harm: crash": ("crash", "crash@harm: crash"), "harm: hang": ("hang", "hang@")}
+        "harm: crash": ("crash", "crash@"), "harm: hang": ("hang", "hang@")}
 TARGETS = [name for name, one in fuzz_worker.targets().items() if one.weight]
 
 

