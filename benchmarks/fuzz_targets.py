@@ -147,9 +147,9 @@ def _yaml(case: Case) -> object:
         content = case.mutate.json(content)
         text = case.mutate.dumps(content).decode("utf-8", "replace") if case.mutate.maybe(0.5) else yaml.safe_dump(content)
     elif kind == 3:
-        fields = case.mutate.rng.sample(dataclasses.fields(cls), 3)
+        drawn = case.mutate.rng.sample(dataclasses.fields(cls), 3)
         text = "".join(f"{field.name}: {case.mutate.dumps(case.mutate.value(field.default)).decode('utf-8', 'replace')}\n"
-                       for field in fields)
+                       for field in drawn)
     elif kind == 4:                                # a value that stands in itself, or for 9 ** 8 others
         names = [field.name for field in case.mutate.rng.sample(dataclasses.fields(cls), case.mutate.choose((1, 2, 9)))]
         text = f"{names[0]}: &a0 {case.mutate.choose(('0.1', 'x', '[x]', '[*a0]', '{a: *a0}'))}\n"
