@@ -153,9 +153,9 @@ def train(config: Config, world: World) -> int:
                     stop.tell()
                     return 128 + number
                 bar.show(run.totals)               # last: a terminal that is gone keeps nothing from being saved
+            timing = bar.timing(run.totals)        # of the steps, not of the saving
             run.save("last")
             stop.allow()                           # nothing of the epoch can be lost any more
-            timing = bar.timing(run.totals)
             logits, labels = predict(data.val)
             threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
             figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
