@@ -38,7 +38,7 @@ def evaluation(model, reader) -> dict[str, float]:
         for x_data, y_data in reader():
             logits.append(model(paddle.to_tensor(x_data)).numpy())
             labels.append(y_data)
-    return metrics.classification(np.concatenate(logits), np.concatenate(labels)[:, 0].astype(int))
+    return metrics.classification(np.concatenate(logits), np.concatenate(labels)[:, 0].astype(int)).flat()
 
 
 def train(model, optimizer, train_reader, valid_reader, epochs: int) -> None:

@@ -1,12 +1,29 @@
 """Figures of merit from all predictions at once: sums over samples, one division at the end. NumPy, no Paddle."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import binary
 
 MOST_SCORES = 4_000_000                            # samples x classes of which the mean average precision is computed
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The metrics of a network on a split, by name.
+
+    common: of every network. binary: of a yes-or-no network, `binary.figures`; None for a network with an output for each
+    class, and where all samples have one label.
+    """
+
+    common: dict[str, float]
+    binary: dict[str, float] | None = None
+
+    def flat(self, prefix: str = "") -> dict[str, float]:
+        """Return all in one dictionary, each name behind `prefix`."""
+        return {f"{prefix}{name}": value for name, value in (self.common | (self.binary or {})).items()}
 
 
 def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -48,23 +65,21 @@ def predictions(logits: np.ndarray) -> np.ndarray:
     return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
-def classification(logits: np.ndarray, labels: np.ndarray, prefix: str = "", *,
-                   threshold: float | None = None) -> dict[str, float]:
-    """Return {"loss", "acc1", "error_rate", "map"} over the samples, each name behind `prefix`; the last three in [0, 1].
+def classification(logits: np.ndarray, labels: np.ndarray, *, threshold: float | None = None) -> Metrics:
+    """Return the metrics over the samples: "loss", "acc1", "error_rate" and "map", the last three in [0, 1].
 
-    "map" is the mean of `average_precisions` over the classes that occur; not there where it would take seconds (over
-    MOST_SCORES logits), nor with one sigmoid logit. With that, and samples of both labels, also all of `binary.figures`, which
-    takes `threshold`. Raises ValueError if there are no samples.
+    logits (N, C), labels int (N,). "map" is the mean of `average_precisions` over the classes that occur; not there where it
+    would take seconds (over MOST_SCORES logits), nor with one sigmoid logit. threshold: what `binary.figures` takes.
+    Raises ValueError if there are no samples.
     """
     if not len(labels):
         raise ValueError("no samples to evaluate")
     acc1 = float((predictions(logits) == labels).mean())
-    both = logits.shape[1] == 1 and len(np.unique(labels)) == 2
-    more = binary.figures(logits, labels, threshold) if both else {}
+    common = {"loss": float(losses(logits, labels).mean()), "acc1": acc1, "error_rate": 1 - acc1}
     if 1 < logits.shape[1] <= MOST_SCORES / len(labels):
-        more = {"map": float(np.nanmean(average_precisions(logits, labels)))}
-    return {f"{prefix}{name}": value for name, value in
-            {"loss": float(losses(logits, labels).mean()), "acc1": acc1, "error_rate": 1 - acc1, **more}.items()}
+        common["map"] = float(np.nanmean(average_precisions(logits, labels)))
+    yes_or_no = logits.shape[1] == 1 and len(np.unique(labels)) == 2
+    return Metrics(common, binary.figures(logits, labels, threshold) if yes_or_no else None)
 
 
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

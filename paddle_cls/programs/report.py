@@ -106,21 +106,20 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
     labels, classes = split.labels, predictor.classes
     logits = setup.predict(predictor, split, batch_size)
     chosen = None if predictor.threshold == 0.5 else predictor.threshold
-    totals = metrics.classification(logits, labels, threshold=chosen)
-    summary = {name: totals.pop(name) for name in ("loss", "acc1", "error_rate")}
-    totals.pop("map", None)                        # is among the means over the classes
+    found = metrics.classification(logits, labels, threshold=chosen)
+    summary = {name: value for name, value in found.common.items() if name != "map"}     # that is among the means of classes
     rows = per_class.per_class(logits, labels, classes)
     counts = metrics.confusion(logits, labels, len(classes))
     calibration = per_class.calibration(logits, labels)
     charts = {"confusion": plots.confusion_figure(counts, classes),
               "reliability": plots.reliability_figure(calibration["bins"], calibration["ece"])}
-    if totals:
+    if found.binary:
         thresholds = (0.5,) if chosen is None else (0.5, chosen)
         charts |= {"roc": plots.roc_figure(logits, labels, thresholds), "pr": plots.pr_figure(logits, labels, thresholds)}
     shown, arrays, source = gallery(predictor, split, metrics.probabilities(logits), pictures)
     shares = [row if sum(row) else [None] * len(row) for row in plots.row_shares(counts).tolist()]
     figures = {"samples": len(labels), "tta": predictor.tta, "side": min(SIDE, predictor.image_size),
-               "summary": {**summary, **per_class.means(rows), "ece": calibration["ece"]}, "binary": totals or None,
+               "summary": {**summary, **per_class.means(rows), "ece": calibration["ece"]}, "binary": found.binary,
                "classes": rows, "confusion": {"counts": counts.tolist(), "shares": shares},
                "mistakes": per_class.mistakes(counts, classes), "calibration": calibration, "pictures": shown,
                "grad_cam": source}

@@ -66,7 +66,7 @@ def evaluate(config: Config) -> int:
     predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta)
     data = setup.load_for(predictor, path, config)
     logits = setup.predict(predictor, data.val, config.eval_batch_size)
-    figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold)
+    figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold).flat()
     print(json.dumps({"checkpoint": str(path), "tta": config.tta, **figures}))
     return 0
 
@@ -159,7 +159,7 @@ def train(config: Config, world: World) -> int:
             logits, labels = predict(data.val)
             threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
             figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
-                       **metrics.classification(logits, labels, "val/", threshold=threshold)}
+                       **metrics.classification(logits, labels, threshold=threshold).flat("val/")}
             log.scalars(run.step, {**figures, **timing})       # before the checkpoint: a kill between repeats, not loses, it
             run.end_epoch(figures, whole=run.step == first + per_epoch)
             with world.first():                    # charts of many images take seconds, and gloo waits for 30 only

@@ -30,14 +30,14 @@ def test_figures_equal_a_count_by_hand():
     assert (figures["sensitivity"], figures["specificity"]) == pytest.approx((0.5, 2 / 3))
     assert (figures["threshold_sensitivity"], figures["threshold_specificity"]) == pytest.approx((0.75, 2 / 3))
     assert figures["threshold_acc1"] == pytest.approx(5 / 7)
-    assert metrics.classification(HAND, HAND_LABELS)["acc1"] == pytest.approx(4 / 7)
-    assert "threshold" not in metrics.classification(HAND, HAND_LABELS)
+    assert metrics.classification(HAND, HAND_LABELS).common["acc1"] == pytest.approx(4 / 7)
+    assert "threshold" not in metrics.classification(HAND, HAND_LABELS).flat()
 
 
 def test_figures_equal_scikit_learns():
     logits, labels = many()
     shares = 1 / (1 + np.exp(-logits[:, 0].astype(float)))
-    figures = metrics.classification(logits, labels, "val/", threshold=0.3)
+    figures = metrics.classification(logits, labels, threshold=0.3).flat("val/")
     assert figures["val/auc"] == pytest.approx(sk.roc_auc_score(labels, shares), abs=1e-12)
     assert figures["val/loss"] == pytest.approx(sk.log_loss(labels, shares), abs=1e-9)
     for prefix, threshold in (("val/", 0.5), ("val/threshold_", 0.3)):
@@ -76,7 +76,7 @@ def test_the_threshold_is_youdens_between_two_scores():
 def test_both_labels_are_needed(function):
     with pytest.raises(ValueError, match=r"labels \[1\]: samples of both 0 and 1 are needed"):
         function(np.zeros((3, 1)), np.ones(3, int))
-    assert set(metrics.classification(np.zeros((3, 1)), np.ones(3, int))) == {"loss", "acc1", "error_rate"}
+    assert set(metrics.classification(np.zeros((3, 1)), np.ones(3, int)).flat()) == {"loss", "acc1", "error_rate"}
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 23, 64])
@@ -89,7 +89,7 @@ def test_the_batch_size_changes_nothing(batch_size):
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
     reader = batches(split, batch_size, lambda images, _: HALF(images))
     whole = batches(split, 23, lambda images, _: HALF(images))
-    got, expected = (metrics.classification(*predict(model, r()), threshold=0.4) for r in (reader, whole))
+    got, expected = (metrics.classification(*predict(model, r()), threshold=0.4).flat() for r in (reader, whole))
     assert got == pytest.approx(expected, rel=1e-5)
 
 

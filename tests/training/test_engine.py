@@ -65,7 +65,7 @@ def test_totals_are_those_of_the_samples_though_the_last_batch_is_short():
     model = linear()
     totals = train(model, lr=0.0)                  # batches of 4, 4 and 2
     logits, labels = predict(model, batches(split(), 3, scaled)())
-    expected = metrics.classification(logits, labels)
+    expected = metrics.classification(logits, labels).flat()
     assert totals.count == 10
     assert totals.means() == pytest.approx({name: expected[name] for name in ("loss", "acc1", "error_rate")}, rel=1e-5)
 
