@@ -188,15 +188,15 @@ def _optimizer(case: Case) -> object:
 def _resume(case: Case, folder: Path) -> None:
     import paddle
 
+    from paddle_cls.checkpoints import checkpoint
     from paddle_cls.models import build_model
     from paddle_cls.training import optimizers
     from paddle_cls.training.run import Run
-    about = json.loads((case.good / "run" / "last.json").read_text())
-    kept = {key: about[key] for key in ("model", "dataset", "classes", "image_size", "normalization")}
+    about = checkpoint.read_info(case.good / "run" / "last").about
     with paddle.utils.unique_name.guard():
         model = build_model("resnet", 2, depth=8)
         optimizer = optimizers.build_optimizer("adam", model)
-        if not Run(folder, model, optimizer, about=kept).resume() and case.mutate.rng is None:
+        if not Run(folder, model, optimizer, about=about).resume() and case.mutate.rng is None:
             raise Wrong("not resumed")
         loss = model(paddle.zeros([2, 3, 16, 16])).sum()
         loss.backward()

@@ -7,8 +7,9 @@ augmentation), `models`, `training`, `checkpoints`, `evaluation`, `inference`, `
 operators), and below them `parallel` (several processes), `formats` (files of strangers) and `system`.
 """
 
-__version__ = "0.2.0"
-__all__ = ["Predictor"]
+from .version import __version__
+
+__all__ = ["Predictor", "__version__"]
 
 
 def __getattr__(name: str) -> object:

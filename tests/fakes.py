@@ -97,6 +97,7 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar10.CLASSES
     """Write a run folder as train.py does, with an untrained ResNet for CIFAR-10, and return it."""
     import paddle
 
+    from paddle_cls.checkpoints.info import About
     from paddle_cls.data import CIFAR10
     from paddle_cls.models import build_model
     from paddle_cls.programs.settings.command_line import to_yaml
@@ -110,9 +111,9 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar10.CLASSES
     for name, buffer in model.named_buffers():     # what training would have left there
         low = 0.5 if name.endswith("_variance") else -0.5
         buffer.set_value(rng.uniform(low, low + 1, buffer.shape).astype("float32"))
-    run = Run(folder, model, optimizers.build_optimizer("adam", model), about={
-        "model": {"name": "resnet", "arguments": {"depth": depth}}, "dataset": "cifar10", "classes": classes,
-        "image_size": 32, "normalization": {"mean": CIFAR10.mean, "std": CIFAR10.std}})
+    run = Run(folder, model, optimizers.build_optimizer("adam", model), about=About.of(
+        "resnet", {"depth": depth}, dataset="cifar10", classes=classes, image_size=32,
+        normalization={"mean": CIFAR10.mean, "std": CIFAR10.std}))
     run.step = 1                                   # an epoch of 20 images in a batch of 128
     run.end_epoch({"epoch": 1, "val/acc1": 0.1}, whole=True)
     (folder / "config.yaml").write_text(to_yaml(Config(depth=depth, output_dir=folder, nproc=1, device="cpu", onednn="off")))

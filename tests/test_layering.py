@@ -19,13 +19,14 @@ SOURCES += sorted(ROOT.glob("*.py"))
 # Folder (or module): the folders and modules of the package that its files may import, beside their own folder.
 MAY_IMPORT = {
     "errors": "",
+    "version": "",
     "system": "errors",
     "parallel": "errors system",
     "formats": "errors system",
     "data": "errors system formats",
     "models": "errors system",
     "ops": "errors system models",
-    "checkpoints": "errors system formats",
+    "checkpoints": "errors version system formats",
     "evaluation": "errors system",
     "inference": "errors system data models ops checkpoints evaluation.metrics",
     "training": "errors system parallel formats data models ops checkpoints evaluation",
@@ -34,7 +35,7 @@ MAY_IMPORT = {
 ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
 # Folder: what it may import beside Python's own modules.
 LIBRARIES = {
-    "errors": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
+    "errors": "", "version": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
     "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",

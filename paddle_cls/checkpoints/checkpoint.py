@@ -1,11 +1,10 @@
-"""Checkpoints: NAME.pdparams (weights), NAME.pdopt (optimizer) and NAME.json (all that is needed to use them).
+"""Checkpoints: NAME.pdparams (weights), NAME.json (all that is needed to use them), and of `last` NAME.pdopt (optimizer).
 
-Written as a whole or not at all, see `parts`. The .json holds the checksums of all three, and is checked by `schema`. Pickles
-are read without running code in them.
+Written as a whole or not at all, see `parts`. The .json holds the checksums of all, see `info`. Pickles are read without
+running code in them.
 """
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -17,29 +16,30 @@ from paddle import nn
 
 from ..errors import NotFinite, UserError
 from ..system.files import hash_of, sync, write_text, writing
+from .info import CheckpointInfo
 from .parts import PARTS, check_file, exists, final, finish, hidden, read
-from .schema import FORMAT, hash_of_info
 from .weights import fitting, read_state, read_weights
 
 
-def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -> dict[str, str]:
-    """Write `path`.pdparams, .pdopt and .json; return the checksums of the first two, for `restate`.
+def save(path: Path, model: nn.Layer, optimizer_state: Mapping | None, info: CheckpointInfo) -> dict[str, str]:
+    """Write `path`.pdparams, .pdopt and .json; return the checksums of the first two by their suffix, for `restate`.
 
-    A crash at any moment leaves the old or the new checkpoint. path: without suffix. info: JSON-able; "format" and "sha256"
-    are added. Raises UserError where nothing can be written, NotFinite for weights or figures that are not (the old
-    checkpoint stays).
+    A crash at any moment leaves the old or the new checkpoint. path: without suffix. optimizer_state: None writes no .pdopt,
+    and an older one goes. info: its checksums are added. Raises UserError where nothing can be written, NotFinite for weights
+    that are not finite (the old checkpoint stays).
     """
-    for name, value in model.state_dict().items():
+    states = {".pdparams": model.state_dict(), **({} if optimizer_state is None else {".pdopt": optimizer_state})}
+    for name, value in states[".pdparams"].items():
         if not bool(paddle.isfinite(value).all()):
             raise NotFinite(f"the weights of {name} are not finite")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         finish(path)
         try:
-            for suffix, state in zip(PARTS, (model.state_dict(), optimizer_state), strict=True):
+            for suffix, state in states.items():
                 paddle.save(dict(state), str(hidden(path, suffix)))
                 sync(hidden(path, suffix))
-            hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in PARTS}
+            hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in states}
             _describe(path, hashes, info)
         except BaseException:
             for suffix in (".json", *PARTS):
@@ -49,7 +49,7 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping, info: Mapping) -
     return hashes
 
 
-def restate(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
+def restate(path: Path, hashes: Mapping[str, str], info: CheckpointInfo) -> None:
     """Write another `path`.json to the weights and the optimizer's state that `save` wrote, whose answer `hashes` is.
 
     Raises as `save` does.
@@ -59,25 +59,17 @@ def restate(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
         finish(path)
 
 
-def complete(path: Path) -> bool:
-    """Return whether all files of a checkpoint are there."""
-    return all(final(path, suffix).is_file() for suffix in (*PARTS, ".json"))
+def complete(path: Path, hashes: Mapping[str, str]) -> bool:
+    """Return whether all files of a checkpoint are there. hashes: from the `save` that wrote them."""
+    return all(final(path, suffix).is_file() for suffix in (*hashes, ".json"))
 
 
-def _describe(path: Path, hashes: Mapping[str, str], info: Mapping) -> None:
-    info = {"format": FORMAT, **info}
-    write_text(hidden(path, ".json"), _as_text({**info, "sha256": {**hashes, ".json": hash_of_info(info)}}))
+def _describe(path: Path, hashes: Mapping[str, str], info: CheckpointInfo) -> None:
+    write_text(hidden(path, ".json"), info.sealed(hashes).to_json())
 
 
-def _as_text(info: Mapping) -> str:
-    try:
-        return json.dumps(info, indent=1, allow_nan=False)
-    except ValueError:
-        raise NotFinite("the figures are not finite") from None
-
-
-def read_info(path: Path) -> dict:
-    """Return what is in `path`.json, after checking it (`schema.CheckpointInfo`) and its checksum. Raises UserError."""
+def read_info(path: Path) -> CheckpointInfo:
+    """Return what is in `path`.json, after checking it and its checksum. Raises UserError."""
     return read(path)[0]
 
 
@@ -92,20 +84,20 @@ def load_weights(model: nn.Layer, weights: Mapping[str, np.ndarray], source: obj
                           for name, value in own.items()})
 
 
-def load(path: Path, model: nn.Layer, info: Mapping) -> None:
+def load(path: Path, model: nn.Layer, info: CheckpointInfo) -> None:
     """Load `path`.pdparams into `model`, strictly. info: from `read_info`."""
     part = check_file(path, info, ".pdparams")
     load_weights(model, read_weights(part.path, part.read()), part.path)
 
 
-def read_optimizer(path: Path, info: Mapping) -> dict:
+def read_optimizer(path: Path, info: CheckpointInfo) -> dict:
     """Return the content of `path`.pdopt. info: from `read_info`. Raises UserError."""
     part = check_file(path, info, ".pdopt")
     return read_state(part.path, part.read())
 
 
 def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, needed: Mapping[str, tuple[tuple[int, ...], float]],
-                   info: Mapping) -> tuple[dict, dict]:
+                   info: CheckpointInfo) -> tuple[dict, dict]:
     """Load `path`.pdopt into `optimizer`; return what it was given and what else there is (keys that start with "paddle_cls.").
 
     needed: {name: (shape, ...)} of its whole state, as `training.optimizers.beginnings` gives it. Raises UserError unless

@@ -16,9 +16,9 @@ from typing import BinaryIO
 from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES
 from ..system.files import opened, read_bytes
-from . import schema
+from .info import CheckpointInfo
 
-PARTS = (".pdparams", ".pdopt")                    # renamed in this order, then the .json
+PARTS = (".pdparams", ".pdopt")                    # renamed in this order, then the .json; `best` has no .pdopt
 _PATIENCE = 20.0                                   # seconds that a reader looks again, as long as the files change
 
 
@@ -35,14 +35,26 @@ def hidden(path: Path, suffix: str) -> Path:
 def finish(path: Path) -> None:
     """Complete the checkpoint that a killed process had written but not yet renamed; drop a half-written one.
 
+    A part that the new checkpoint does not have goes, such as the best.pdopt of older versions.
     Only who trains in the folder, and holds its lock, may do so.
     """
     if hidden(path, ".json").exists():
-        for suffix in (*PARTS, ".json"):
+        stale = _not_in(hidden(path, ".json"))
+        for suffix in (*PARTS, ".json"):           # the .json last: until then another call can do the rest
             if hidden(path, suffix).exists():
                 os.replace(hidden(path, suffix), final(path, suffix))
+            elif suffix in stale:
+                final(path, suffix).unlink(missing_ok=True)
     for suffix in PARTS:
         hidden(path, suffix).unlink(missing_ok=True)
+
+
+def _not_in(file: Path) -> set[str]:
+    """Return the parts that a .json does not tell of; none where it cannot be read."""
+    try:
+        return set(PARTS) - CheckpointInfo.from_json(read_bytes(file, MOST_BYTES), file).sha256.keys()
+    except (UserError, OSError):
+        return set()
 
 
 def exists(path: Path) -> bool:
@@ -81,8 +93,8 @@ def _changed(file: Path) -> UserError:
     return UserError(f"{file}: truncated or changed since it was saved (checksum differs); use another checkpoint")
 
 
-def read(path: Path, suffixes: Iterable[str] = ()) -> tuple[dict, dict[str, Part]]:
-    """Return (what the .json of checkpoint `path` holds, {suffix: that file}), all of one save, each checked.
+def read(path: Path, suffixes: Iterable[str] = ()) -> tuple[CheckpointInfo, dict[str, Part]]:
+    """Return (what the .json of checkpoint `path` says, {suffix: that file}), all of one save, each checked.
 
     Beside a process that saves, the answer is the checkpoint before or after it. Raises UserError where there is none, or it is
     broken.
@@ -102,7 +114,7 @@ def read(path: Path, suffixes: Iterable[str] = ()) -> tuple[dict, dict[str, Part
         time.sleep(0.001)
 
 
-def check_file(path: Path, info: dict, suffix: str) -> Part:
+def check_file(path: Path, info: CheckpointInfo, suffix: str) -> Part:
     """Return a part of the checkpoint that `info` tells of. Raises UserError if it is missing or not what was saved."""
     return _choose(path, suffix, _hold(path, info, suffix))
 
@@ -118,10 +130,10 @@ def _state(path: Path) -> list:
     return found
 
 
-def _describe(path: Path) -> dict:
+def _describe(path: Path) -> CheckpointInfo:
     for file in (hidden(path, ".json"), final(path, ".json")):
         try:
-            return schema.read_info(read_bytes(file, MOST_BYTES), file)
+            return CheckpointInfo.from_json(read_bytes(file, MOST_BYTES), file)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -129,11 +141,11 @@ def _describe(path: Path) -> dict:
     raise UserError(f"{file}: no such checkpoint; train.py writes one")
 
 
-def _hold(path: Path, info: dict, suffix: str) -> list[Part]:
+def _hold(path: Path, info: CheckpointInfo, suffix: str) -> list[Part]:
     held = []
     for file in (final(path, suffix), hidden(path, suffix)):
         try:
-            held.append(Part(file, opened(file), info["sha256"].get(suffix)))
+            held.append(Part(file, opened(file), info.sha256.get(suffix)))
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -19,6 +19,7 @@ from ..system import cache
 from ..system.download import download
 from ..system.files import opened
 from . import checkpoint
+from .info import About
 from .weights import fitting, read_weights
 
 KINDS = (".pdparams", ".safetensors")
@@ -33,7 +34,7 @@ class Source:
     file: Path
     arrays: dict[str, np.ndarray]
     metadata: Mapping = field(default_factory=dict)                # of a .safetensors
-    info: Mapping = field(default_factory=dict)                    # of a checkpoint
+    info: About | None = None                             # of a checkpoint
 
 
 @dataclass
@@ -145,10 +146,11 @@ def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Seq
     """
     found, notes, unused = _as_paddles(source, model)
     report = Report(str(source.file), notes, unused=unused)
-    other_classes = "classes" in source.info and list(source.info["classes"]) != list(classes)
+    theirs = source.info.classes if source.info else list(classes)
+    other_classes = theirs != list(classes)
     if other_classes:
-        notes.append(f"its classes: {', '.join(source.info['classes'])}; here: {', '.join(classes)}")
-    before = source.info.get("normalization")
+        notes.append(f"its classes: {', '.join(theirs)}; here: {', '.join(classes)}")
+    before = source.info.normalization.model_dump() if source.info else None
     if before and normalization and before != {key: list(values) for key, values in normalization.items()}:
         notes.append(f"its images were normalized by {before}; here: {dict(normalization)}")
     own = model.state_dict()
@@ -178,9 +180,9 @@ def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Seq
 
 
 def _check(report: Report, source: Source, wrong: Mapping[str, Sequence[str]], head: Collection[str], partial: bool) -> None:
-    about = source.info.get("model")
-    settings = "".join(f", {key} {value}" for key, value in about["arguments"].items()) if about else ""
-    what = f"{source.file} (of {about['name']}{settings})" if about else f"{source.file}"
+    network = source.info.model if source.info else None
+    settings = "".join(f", {key} {value}" for key, value in network.arguments.items()) if network else ""
+    what = f"{source.file} (of {network.name}{settings})" if network else f"{source.file}"
     if not any(name not in head for name, _ in report.loaded):
         raise UserError(f"{what}: nothing in it fits this network: it holds {_some(list(source.arrays)) or 'nothing'}, the "
                         f"network needs {_some([f'{name} {text}' for name, text in report.new])}; are they of another --model?")

@@ -1,25 +1,21 @@
-"""What a checkpoint's .json, a row of metrics.jsonl and a report's figures.json may hold: the one place that checks them.
+"""What the values in a checkpoint's .json (`info`), a row of metrics.jsonl and a report's figures.json may be.
 
 Each mistake is told in one line: file, key, the value seen, what is allowed, the remedy.
 """
 
-import hashlib
-import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from ..errors import UserError
 from ..formats.strict_json import parse, shown
 
-FORMAT = 1                                         # of a checkpoint's .json
-_MOST_CLASSES, _MOST_TEXT = 100_000, 1_000
+MOST_CLASSES, _MOST_TEXT = 100_000, 1_000
 _COUNT = 2**53                                     # up to which a float counts without gaps
 _CURVES = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", "error_rate")]
-_REMEDY = "use another checkpoint"
 
 
 def _number(low: float = -math.inf, high: float = math.inf, *, over: float = -math.inf) -> PlainValidator:
@@ -35,7 +31,8 @@ def _number(low: float = -math.inf, high: float = math.inf, *, over: float = -ma
     return PlainValidator(check)
 
 
-def _whole(low: int, high: int) -> PlainValidator:
+def whole(low: int, high: int) -> PlainValidator:
+    """Accept a whole number in [low, high]."""
     def check(value: Any) -> int:
         if type(value) is not int:                 # true is an int to Python
             raise ValueError(f"{shown(value)} is not a whole number")
@@ -64,8 +61,8 @@ def _scalar(value: Any) -> Any:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    if not 2 <= len(names) <= _MOST_CLASSES:
-        raise ValueError(f"{len(names)} are listed; allowed: from 2 to {_MOST_CLASSES:,}")
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise ValueError(f"{len(names)} are listed; allowed: from 2 to {MOST_CLASSES:,}")
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -80,14 +77,15 @@ def _three(values: list) -> list:
     return values
 
 
-def _figures(values: dict) -> dict:
+def _metrics(values: dict) -> dict:
     threshold = values.get("val/threshold", 0.5)
     if not 0 <= threshold <= 1:
         raise ValueError(f"val/threshold: {shown(threshold)} must be from 0 to 1")
     return values
 
 
-def _with_accuracy(values: dict | None) -> dict | None:
+def with_accuracy(values: dict | None) -> dict | None:
+    """Accept metrics that hold val/acc1, or None. Raises ValueError."""
     if values is not None and "val/acc1" not in values:
         raise ValueError("val/acc1 is missing")
     return values
@@ -107,9 +105,9 @@ _LIMITED = _number(-100_000, 100_000).func         # an argument of a network; `
 Text = Annotated[str, PlainValidator(_text)]
 Finite = Annotated[float, _number()]
 Sum = Annotated[float, _number(low=0)]
-Count = Annotated[int, _whole(0, _COUNT)]
+Count = Annotated[int, whole(0, _COUNT)]
 Classes = Annotated[list[Text], AfterValidator(_distinct)]
-Figures = Annotated[dict[Text, Finite], AfterValidator(_figures)]
+Metrics = Annotated[dict[Text, Finite], AfterValidator(_metrics)]
 Scalar = Annotated[str | int | float | bool | None, PlainValidator(_scalar)]
 
 
@@ -132,37 +130,13 @@ class Channels(_Checked):
 
 
 class Sums(_Checked):
-    """`engine.Totals` of the epoch under way."""
+    """Sums over the images of the epoch under way, as training adds them up."""
 
     loss: Finite = 0.0
     correct: Sum = 0.0
     count: Sum = 0.0
     wait: Sum = 0.0
-    flags: list[Finite] = []
-
-
-class About(BaseModel):
-    """What a checkpoint says of its network and of the images that it takes, the same in all checkpoints of a run."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")          # a later version may tell more
-    model: Network
-    dataset: Text = ""
-    classes: Classes
-    outputs: Annotated[int, _whole(1, _MOST_CLASSES)] = 0                        # 0: not there, one for each class
-    image_size: Annotated[int, _whole(1, 4096)]
-    normalization: Channels
-
-
-class CheckpointInfo(About):
-    """The content of a checkpoint's .json. Keys that it does not name are left alone."""
-
-    format: Annotated[int, _whole(FORMAT, FORMAT)]
-    epoch: Count                                   # whole passes done
-    step: Count                                    # optimizer steps done
-    totals: Sums
-    figures: Figures                               # of the last evaluation; empty before the first
-    best: Annotated[Figures | None, AfterValidator(_with_accuracy)]              # of the best one, by val/acc1
-    sha256: dict[Text, Text]                       # {suffix: of that file}; ".json": of the other keys here
+    flags: Annotated[list[Finite], Field(exclude=True)] = []   # of older versions: read, never written
 
 
 class Report(BaseModel):
@@ -195,39 +169,6 @@ def _path(places: tuple) -> Iterator[str]:
     for number, place in enumerate(places):
         text = str(place) if isinstance(place, int) or str(place).isprintable() else shown(place)
         yield f"[{text}]" if isinstance(place, int) else f".{text}" if number else text
-
-
-def hash_of_info(info: Mapping) -> str:
-    """Return the checksum of a checkpoint's description, of all its keys but sha256."""
-    rest = {key: value for key, value in info.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
-
-
-def read_info(content: bytes, where: object) -> dict:
-    """Return the content of a checkpoint's .json, after checking it and its checksum. Raises UserError that names `where`."""
-    try:
-        info = parse(content)
-    except ValueError as error:
-        raise UserError(f"{where}: truncated or not JSON ({error}); {_REMEDY}") from None
-    if not isinstance(info, dict):
-        raise UserError(f"{where}: {shown(info)} is not a dictionary; {_REMEDY}")
-    if "format" not in info:
-        raise UserError(f"{where}: format is missing; {_REMEDY}")
-    if info["format"] != FORMAT or info["format"] is True:
-        raise UserError(f"{where}: written in format {shown(info['format'])}, this version reads {FORMAT}; {_REMEDY}")
-    own = info["sha256"].get(".json") if isinstance(info.get("sha256"), dict) else None
-    if own is not None and own != hash_of_info(info):
-        raise UserError(f"{where}: changed since it was saved (checksum differs); {_REMEDY}")
-    found = checked(CheckpointInfo, info, str(where), _REMEDY)
-    if "outputs" in info and info["outputs"] != len(found.classes) and (info["outputs"] != 1 or len(found.classes) != 2):
-        raise UserError(f"{where}: outputs: {info['outputs']} must be {len(found.classes)}, one for each class, or 1 for two "
-                        f"classes; {_REMEDY}")
-    return info
-
-
-def check_about(about: Mapping) -> None:
-    """Raise UserError unless checkpoints that say so of their network could be read again."""
-    checked(About, about, "the settings and data", "choose others, for no checkpoint could be read again")
 
 
 def read_row(line: bytes, where: object) -> dict:

@@ -55,12 +55,11 @@ class Predictor:
         path = checkpoint.find(None if place is None else Path(place))
         info, parts = checkpoint.read(path, [".pdparams"])
         weights = parts[".pdparams"]               # held open: a training may put others in their place
-        outputs = info.get("outputs", len(info["classes"]))
         try:
-            check_arguments(info["model"]["name"], outputs, info["model"]["arguments"])
+            check_arguments(info.model.name, info.outputs, info.model.arguments)
         except UserError as error:
             raise UserError(f"{path}.json: {error}; use another checkpoint") from None
-        about = {**info["model"]["arguments"], "name": info["model"]["name"], "num_classes": outputs}
+        about = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
 
         def load_model() -> paddle.nn.Layer:
             model = build_model(**about)
@@ -68,10 +67,9 @@ class Predictor:
             return model
 
         fast = runtime.set_device(device) == "cpu"
-        exported = export.place(info["sha256"][".pdparams"], about, info["image_size"]) if fast else None
-        threshold = info["figures"].get("val/threshold", 0.5) if outputs == 1 else None
-        return cls(load_model, info["classes"], info["image_size"], Normalization(**info["normalization"]), threshold=threshold,
-                   tta=tta, exported=exported, source=path)
+        exported = export.place(info.sha256[".pdparams"], about, info.image_size) if fast else None
+        return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
+                   threshold=info.threshold, tta=tta, exported=exported, source=path)
 
     @property
     def model(self) -> paddle.nn.Layer:

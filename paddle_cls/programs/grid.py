@@ -111,8 +111,8 @@ def finished(folder: Path, epochs: int, max_steps: int | None) -> bool:
         info, _ = parts.read(folder / "last")
     except (OSError, UserError):                   # train.py --resume will tell what is wrong with it
         return False
-    whole = info["epoch"] >= epochs or info["step"] >= (max_steps or sys.maxsize)
-    return whole and info["figures"].get("step") == info["step"]
+    whole = info.epoch >= epochs or info.step >= (max_steps or sys.maxsize)
+    return whole and info.metrics.get("step") == info.step
 
 
 def main(argv: list[str]) -> int:

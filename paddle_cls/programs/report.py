@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         if split is None:
             raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")
         figures, pngs = judge(predictor, split, pictures=options.pictures, batch_size=min(BATCH, config.eval_batch_size))
-        figures = {"checkpoint": str(path), "step": info["step"], "model": info["model"]["name"], "dataset": config.dataset,
+        figures = {"checkpoint": str(path), "step": info.step, "model": info.model.name, "dataset": config.dataset,
                    "split": options.split, **figures, "files": sorted([*pngs, "figures.json", "report.html"])}
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         with writing(place):

@@ -80,6 +80,7 @@ def train(config: Config, world: World) -> int:
         machines.watch(PROGRAM, config.output_dir)
     tensor = runtime.copier(device)
 
+    from ..checkpoints.info import About
     from ..data import transforms
     from ..data.reader import batches, num_batches, prefetch
     from ..evaluation import binary, metrics
@@ -103,10 +104,9 @@ def train(config: Config, world: World) -> int:
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
     ema = optimizers.EMA(model, config.ema_decay) if config.ema_decay else None
 
-    run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about={
-        "model": {"name": config.model, "arguments": arguments}, "dataset": config.dataset,
-        "classes": data.classes, **({"outputs": 1} if data.sigmoid else {}),
-        "image_size": config.image_size or data.image_size, "normalization": dataclasses.asdict(data.normalization)},
+    run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about=About.of(
+        config.model, arguments, dataset=config.dataset, classes=data.classes, outputs=data.outputs,
+        image_size=config.image_size or data.image_size, normalization=dataclasses.asdict(data.normalization)),
         probe=eval_transform(data.val.fetch(range(min(4, len(data.val)))), None))
     with world.first():                            # who finishes first what a killed process had not renamed yet
         resumed = config.resume and run.resume(per_epoch)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ..checkpoints import checkpoint, schema
+from ..checkpoints import checkpoint
+from ..checkpoints.info import About, CheckpointInfo
 from ..checkpoints.weights import fitting
 from ..data.reader import Batch
 from ..errors import NotFinite, UserError, told
@@ -33,17 +33,15 @@ class Run:
 
     def __init__(self, folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, *,
                  ema: EMA | None = None, scaler: "paddle.amp.GradScaler | None" = None, world: World | None = None,
-                 about: Mapping, probe: np.ndarray | None = None):
-        """about: JSON-able description of model, classes and preprocessing (`schema.About`), kept in every checkpoint.
+                 about: About, probe: np.ndarray | None = None):
+        """about: the description of model, classes and preprocessing that every checkpoint of the run holds.
 
         probe: images float32 (N, 3, H, W), to which a network that is worth saving has finite answers.
-        Raises UserError for what could not be read again.
         """
         self.folder, self.model, self.optimizer, self.ema, self.scaler = folder, model, optimizer, ema, scaler
         self.probe = probe
         self.world = world or World()
-        self.about = json.loads(json.dumps(about))
-        schema.check_about(self.about)
+        self.about = about
         self.epoch, self.step = 0, 0
         self.totals = Totals()
         self.figures: dict = {}
@@ -107,17 +105,17 @@ class Run:
                 _finite(self.model(paddle.to_tensor(self.probe)).numpy(), f"the network's answers after step {self.step}")
 
     def _write(self, name: str) -> None:
-        info = {**self.about, "epoch": self.epoch, "step": self.step, "totals": dataclasses.asdict(self.totals),
-                "figures": self.figures, "best": self.best}
+        info = CheckpointInfo.new(self.about, epoch=self.epoch, step=self.step, totals=dataclasses.asdict(self.totals),
+                                  metrics=self.figures, best=self.best)
         step, hashes = self.written
-        if name == "last" and step == self.step and checkpoint.complete(self.folder / name):
+        if name == "last" and step == self.step and checkpoint.complete(self.folder / name, hashes):
             checkpoint.restate(self.folder / name, hashes, info)       # no weight has changed since
             return
         self.check()
         state = self._state()
         with self.averaged():
             hashes = checkpoint.save(self.folder / name, self.model, state, info)
-        if name == "last" and hashes:
+        if name == "last":
             self.written = self.step, hashes
 
     def _state(self) -> dict:
@@ -145,12 +143,13 @@ class Run:
         if not checkpoint.exists(path):
             return False
         info = checkpoint.read_info(path)
-        for key, value in self.about.items():
-            if info.get(key) != value:
-                raise UserError(f"--resume: {path}.json has {key} = {shown(info.get(key))}, but now it is {shown(value)}; choose "
-                                f"another --output-dir, or that run's settings and data")
-        self.epoch, self.step = info["epoch"], info["step"]
-        self.totals, self.figures, self.best = Totals(**info["totals"]), dict(info["figures"]), info["best"]
+        before = info.to_dictionary()
+        for key, value in self.about.to_dictionary().items():
+            if before.get(key) != value:
+                raise UserError(f"--resume: {path}.json has {key} = {shown(before.get(key))}, but now it is {shown(value)}; "
+                                f"choose another --output-dir, or that run's settings and data")
+        self.epoch, self.step = info.epoch, info.step
+        self.totals, self.figures, self.best = Totals(**info.totals.model_dump()), dict(info.metrics), info.best
         into = self.step - self.epoch * (per_epoch or 0)       # steps of the epoch under way, whose sums are in `totals`
         if per_epoch and (not 0 <= into <= per_epoch or bool(into) != bool(self.totals.count)):
             raise UserError(f"--resume: {path}.json has epoch = {self.epoch}, step = {self.step} and sums over "

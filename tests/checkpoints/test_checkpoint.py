@@ -9,6 +9,7 @@ import paddle
 import pytest
 
 from paddle_cls.checkpoints import checkpoint
+from paddle_cls.checkpoints.info import About, CheckpointInfo
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
 from paddle_cls.training.optimizers import beginnings, build_optimizer
@@ -16,7 +17,7 @@ from paddle_cls.training.run import Run
 
 ABOUT = {"model": {"name": "resnet", "arguments": {"depth": 8}}, "classes": ["a", "b"], "image_size": 32, "normalization":
          {"mean": [0, 0, 0], "std": [1, 1, 1]}}
-INFO = {**ABOUT, "epoch": 0, "step": 0, "totals": {}, "figures": {}, "best": None}
+INFO = CheckpointInfo.new(About.from_dictionary(ABOUT))
 
 
 def network(seed: int = 0) -> paddle.nn.Layer:
@@ -30,11 +31,11 @@ def equal(one: paddle.nn.Layer, other: paddle.nn.Layer) -> bool:
 
 def save(path, seed: int = 0, **info) -> paddle.nn.Layer:
     model = network(seed)
-    checkpoint.save(path, model, {"x": paddle.ones([3]) * seed}, {**INFO, **info})
+    checkpoint.save(path, model, {"x": paddle.ones([3]) * seed}, CheckpointInfo.new(INFO.about, **info))
     return model
 
 
-def read(path) -> tuple[paddle.nn.Layer, dict, dict]:
+def read(path) -> tuple[paddle.nn.Layer, dict, CheckpointInfo]:
     info = checkpoint.read_info(path)
     model = network(99)
     checkpoint.load(path, model, info)
@@ -46,7 +47,7 @@ def test_what_is_saved_comes_back(tmp_path):
     back, state, info = read(tmp_path / "last")
     assert equal(model, back)
     assert state["x"].tolist() == [1, 1, 1]
-    assert info["epoch"] == 3
+    assert info.epoch == 3
     assert sorted(os.listdir(tmp_path)) == ["last.json", "last.pdopt", "last.pdparams"]
 
 
@@ -69,7 +70,7 @@ def test_a_checkpoint_saved_before_the_first_step_after_resuming_keeps_the_optim
     for steps in (1, 0, 0, 1):
         with paddle.utils.unique_name.guard():     # as in a new process
             model = network()
-            run = Run(tmp_path, model, build_optimizer(kind, model), about=ABOUT)
+            run = Run(tmp_path, model, build_optimizer(kind, model), about=INFO.about)
             assert run.resume() == bool(states)
             for _ in range(steps):
                 step(model, run.optimizer)
@@ -136,9 +137,9 @@ def test_a_crash_at_any_moment_leaves_the_old_or_the_new(tmp_path, monkeypatch, 
     names = os.listdir(tmp_path)
     back, state, info = read(path)
     assert os.listdir(tmp_path) == names           # reading never writes
-    assert info["epoch"] == (1 if moment <= 4 else 2)
-    assert equal(models[info["epoch"]], back)
-    assert state["x"].tolist() == [info["epoch"]] * 3
+    assert info.epoch == (1 if moment <= 4 else 2)
+    assert equal(models[info.epoch], back)
+    assert state["x"].tolist() == [info.epoch] * 3
     monkeypatch.setattr("paddle_cls.system.files._alive", lambda process: False)
     models[3] = save(path, 3, epoch=3)             # and the next save is not disturbed
     assert equal(models[3], read(path)[0])
@@ -196,7 +197,8 @@ def test_a_changed_file_is_refused(tmp_path, suffix, change):
     ("{", "truncated or not JSON"),
     ("[]", r"\[\] is not a dictionary; use another checkpoint"),
     ('{"format": 1}', "model is missing; use another checkpoint"),
-    (json.dumps({**INFO, "format": 2, "sha256": {}}), "written in format 2, this version reads 1"),
+    (json.dumps({**INFO.to_dictionary(), "format": 2}), r"last\.json: written in format 2, this version reads 1; install a newer "
+                                                        r"paddle_cls$"),
 ])
 def test_a_broken_description_is_refused(tmp_path, text, message):
     save(tmp_path / "last")
@@ -226,6 +228,7 @@ def test_foreign_code_in_a_checkpoint_is_not_run(tmp_path):
     info = json.loads((tmp_path / "last.json").read_text())
     info["sha256"] = {suffix: checkpoint.hash_of(tmp_path / f"last{suffix}") for suffix in checkpoint.PARTS}
     (tmp_path / "last.json").write_text(json.dumps(info))
+    info = checkpoint.read_info(tmp_path / "last")
     for reading in (checkpoint.read_optimizer, lambda path, info: checkpoint.load(path, network(), info)):
         with pytest.raises(UserError, match=r"refused: it asks for (posix|nt)\.mkdir"):
             reading(tmp_path / "last", info)

@@ -1,6 +1,5 @@
 """Run folders that are wrong, used by two programs at once, or read while a training writes into them."""
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -19,6 +18,7 @@ from test_train import start, tiny  # noqa: F401 (a fixture)
 
 from benchmarks.runs import table
 from paddle_cls.checkpoints import checkpoint, parts
+from paddle_cls.checkpoints.info import CheckpointInfo
 from paddle_cls.checkpoints.weights import read_state
 from paddle_cls.errors import UserError
 from paddle_cls.inference.predictor import Predictor
@@ -58,7 +58,7 @@ def test_figures_that_are_not_finite_are_not_written(tmp_path):
     with pytest.raises(ArithmeticError, match=r"val/loss of step 3 is nan"):
         Log(tmp_path, active=False).scalars(3, {"val/loss": float("nan")})
     with pytest.raises(ArithmeticError, match="the figures are not finite"):
-        save(tmp_path / "last", figures={"val/loss": float("inf")})
+        save(tmp_path / "last", metrics={"val/loss": float("inf")})
     assert not checkpoint.exists(tmp_path / "last")
 
 
@@ -136,12 +136,12 @@ def test_the_launcher_holds_the_folder_for_its_processes(tiny, tmp_path):  # noq
 def saver(folder: Path, ready, stop) -> None:
     """Save checkpoints without a pause, each with its number as its weights."""
     model, number = paddle.nn.Linear(50, 40), 0
-    about = json.loads((folder / "about.json").read_text())
+    about = checkpoint.read_info(folder / "pattern").about
     while not stop.is_set():
         number += 1
         for value in model.state_dict().values():
             value.set_value(np.full(value.shape, number, np.float32))
-        checkpoint.save(folder / "last", model, {"x": paddle.full([900], number)}, {**about, "step": number})
+        checkpoint.save(folder / "last", model, {"x": paddle.full([900], number)}, CheckpointInfo.new(about, step=number))
         ready.set()
     (folder / "count").write_text(str(number))
 
@@ -149,8 +149,6 @@ def saver(folder: Path, ready, stop) -> None:
 def test_a_reader_beside_a_process_that_saves_gets_a_whole_checkpoint(tmp_path):
     """Old or new, never a mixture, a mistake, or a change of what the other process does."""
     save(tmp_path / "pattern")
-    info = json.loads((tmp_path / "pattern.json").read_text())
-    (tmp_path / "about.json").write_text(json.dumps({key: info[key] for key in info if key not in ("format", "sha256")}))
     context = multiprocessing.get_context("fork")
     ready, stop = context.Event(), context.Event()
     process = context.Process(target=saver, args=(tmp_path, ready, stop))
@@ -161,12 +159,12 @@ def test_a_reader_beside_a_process_that_saves_gets_a_whole_checkpoint(tmp_path):
         info, held = parts.read(tmp_path / "last", parts.PARTS)
         weights = checkpoint.read_weights(held[".pdparams"].path, held[".pdparams"].read())
         state = read_state(held[".pdopt"].path, held[".pdopt"].read())
-        assert {float(value.flat[0]) for value in (*weights.values(), state["x"])} == {info["step"]}
-        seen.append(info["step"])
+        assert {float(value.flat[0]) for value in (*weights.values(), state["x"])} == {info.step}
+        seen.append(info.step)
     stop.set()
     process.join(30)
     assert process.exitcode == 0 and seen == sorted(seen) and len(set(seen)) >= 10
-    assert checkpoint.read_info(tmp_path / "last")["step"] == int((tmp_path / "count").read_text())
+    assert checkpoint.read_info(tmp_path / "last").step == int((tmp_path / "count").read_text())
 
 
 def test_a_predictor_keeps_the_weights_that_it_has_looked_at(tmp_path):
@@ -224,7 +222,7 @@ def test_find(tmp_path):
         os.utime(tmp_path / "one" / name, (2**31, 2**31))              # newer than the other
     assert checkpoint.find(None, tmp_path) == tmp_path / "one" / "last"
     shutil.copytree(tmp_path / "one", tmp_path / "three")
-    for name in ("best.json", "best.pdopt", "best.pdparams"):
+    for name in ("best.json", "best.pdparams"):
         shutil.copy(tmp_path / "three" / name.replace("best", "last"), tmp_path / "three" / name)
     assert checkpoint.find(tmp_path / "three") == tmp_path / "three" / "best"
     for place in ("last", "last.json", "last.pdparams"):

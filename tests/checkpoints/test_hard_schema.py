@@ -9,11 +9,10 @@ import pytest
 from fakes import rgb
 from PIL import Image
 
-from paddle_cls.checkpoints import schema
+from paddle_cls.checkpoints.info import About, CheckpointInfo
 from paddle_cls.errors import UserError
 from paddle_cls.formats import strict_json
 from paddle_cls.programs import infer, report, train
-from paddle_cls.training.run import Run
 
 MEAN, STD = [0.49, 0.48, 0.44], [0.24, 0.24, 0.26]
 GONE = object()
@@ -182,19 +181,20 @@ def test_what_is_left_alone(here):
     """Keys of a later version, names in any writing, whole numbers as fractions: read and given back as they are."""
     names = ["狗", "Straße", "a b", "<b>", "名前\u30001", "=1", "😀", "x/y", "א", "'"]
     edit(here / "run/best.json", {"classes": names, "more": {"a": [1]}, "normalization.mean": [0, 1, 2], "best": None})
-    info = schema.read_info((here / "run/best.json").read_bytes(), "best.json")
-    assert info["classes"] == names and info["more"] == {"a": [1]} and info["normalization"]["mean"] == [0, 1, 2]
+    info = CheckpointInfo.from_json((here / "run/best.json").read_bytes(), "best.json")
+    assert info.classes == names and info.normalization.mean == [0, 1, 2]
+    assert info.to_dictionary()["more"] == {"a": [1]}
 
 
-def test_a_training_does_not_begin_whose_checkpoints_nobody_could_read(tmp_path):
+def test_a_training_does_not_begin_whose_checkpoints_nobody_could_read():
     about = {"model": {"name": "resnet", "arguments": {}}, "classes": ["a", "b\n"], "image_size": 32,
              "normalization": {"mean": MEAN, "std": STD}}
     with pytest.raises(UserError, match=r"classes\[1\]: 'b\\n' has characters that are no text .*; choose others, for no"):
-        Run(tmp_path, None, None, about=about)
+        About.from_dictionary(about)
 
 
 def test_messages_stay_short(here):
     edit(here / "run/best.json", {"image_size": {str(i): DEEP * "x" for i in range(1000)}})
     with pytest.raises(UserError) as error:
-        schema.read_info((here / "run/best.json").read_bytes(), "best.json")
+        CheckpointInfo.from_json((here / "run/best.json").read_bytes(), "best.json")
     assert len(str(error.value)) < 800 and len(strict_json.shown([[[[[1]]]]] * 1000)) < 300

@@ -10,7 +10,7 @@ from conftest import ROOT
 from fakes import rgb
 from PIL import Image
 
-from paddle_cls.checkpoints import weights
+from paddle_cls.checkpoints import checkpoint, weights
 from paddle_cls.programs import infer, train
 
 sys.path.insert(0, str(ROOT / "tests" / "old_runs"))
@@ -41,6 +41,18 @@ def test_every_bit_is_as_it_was(made, run):
         assert {key: digest(value) for key, value in state.items()} == table
         if name.endswith(".pdparams"):
             assert weights.read_weights(folder / run / name).keys() == state.keys()
+
+
+@pytest.mark.parametrize("run", SETTINGS)
+def test_the_description_is_as_it_was(made, run):
+    folder, _ = made
+    for name in ("best", "last"):
+        content = json.loads((folder / run / f"{name}.json").read_text())
+        info = checkpoint.read_info(folder / run / name)
+        assert info.version == "" and (info.step, info.metrics, info.best) == (
+            content["step"], content["figures"], content["best"])
+        content["totals"].pop("flags")
+        assert info.to_dictionary() == content
 
 
 @pytest.mark.parametrize("run", SETTINGS)

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from paddle_cls import models
 from paddle_cls.checkpoints import pretrained
+from paddle_cls.checkpoints.info import About
 from paddle_cls.checkpoints.pretrained import fetch, load, read
 from paddle_cls.errors import UserError
 
@@ -30,6 +31,7 @@ class Net(nn.Layer):
 
 
 HEAD = ["fc.weight", "fc.bias"]
+ABC = About.of("resnet", {}, classes="abc", image_size=32, normalization={"mean": (0, 0, 0), "std": (1, 1, 1)})
 
 
 def net(seed: int, classes: int = 3) -> Net:
@@ -83,7 +85,7 @@ def test_a_head_that_fits_is_loaded_unless_its_classes_are_known_to_be_others(tm
     paddle.save(net(0).state_dict(), str(tmp_path / "net.pdparams"))
     source = read(tmp_path / "net.pdparams")
     assert load(net(1), source, HEAD, classes=("a", "b", "c")).new == []
-    source.info = {"classes": ["a", "b", "c"]}
+    source.info = ABC
     ours = net(1)
     assert load(ours, source, HEAD, classes=("a", "b", "c")).new == []
     assert np.array_equal(logits(ours), logits(net(0)))
@@ -154,11 +156,11 @@ def test_a_run_folder_is_read_with_what_its_json_says(run_folder, tmp_path):
     assert head == HEAD
     for place in (run_folder, run_folder / "best.pdparams", run_folder / "best", run_folder / "best.json"):
         source = read(fetch(str(place)))
-        assert source.file == run_folder / "best.pdparams" and source.info["model"]["name"] == "resnet"
+        assert source.file == run_folder / "best.pdparams" and source.info.model.name == "resnet"
         report = load(model, source, head, classes="abcd", normalization={"mean": (0.5, 0.5, 0.5), "std": (1, 1, 1)})
         assert [name for name, _ in report.new] == head and len(report.loaded) == 48
-    assert report.notes[0] == f"its classes: {', '.join(source.info['classes'])}; here: a, b, c, d"
-    assert report.notes[1] == (f"its images were normalized by {source.info['normalization']}; here: "
+    assert report.notes[0] == f"its classes: {', '.join(source.info.classes)}; here: a, b, c, d"
+    assert report.notes[1] == (f"its images were normalized by {source.info.normalization.model_dump()}; here: "
                                "{'mean': (0.5, 0.5, 0.5), 'std': (1, 1, 1)}")
 
 
@@ -192,7 +194,7 @@ def test_another_network_of_ours_is_named(run_folder):
     source = read(fetch(str(run_folder)))
     with pytest.raises(UserError, match=r"best\.pdparams \(of resnet, depth 8\): not the weights of this network: 33 missing: "
                                         r"res1\.1\.conv1\.conv\.weight \(16, 16, 3, 3\), .* and 30 more; take"):
-        load(models.build_model("resnet", 10, depth=14), source, HEAD, classes=source.info["classes"])
+        load(models.build_model("resnet", 10, depth=14), source, HEAD, classes=source.info.classes)
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -210,6 +212,6 @@ def test_numbers_that_are_no_weights_are_refused(array):
 
 
 def test_so_are_those_of_a_head_that_stays_new():
-    source = pretrained.Source("x", change("fc.bias", to=np.arange(3)), info={"classes": ["a", "b", "c"]})
+    source = pretrained.Source("x", change("fc.bias", to=np.arange(3)), info=ABC)
     with pytest.raises(UserError, match=r"^x: fc\.bias holds numbers that are not finite or no fractions \(int64\)$"):
         load(net(1), source, HEAD, classes=("c", "b", "a"))

@@ -13,6 +13,7 @@ from fakes import rgb
 from PIL import Image
 
 from paddle_cls.checkpoints import checkpoint
+from paddle_cls.checkpoints.info import hash_of
 from paddle_cls.data.images.transforms import CIFAR10, decode, eval_transform
 from paddle_cls.data.sets import cifar10
 from paddle_cls.errors import UserError
@@ -195,9 +196,10 @@ def test_an_edited_description_is_refused(run_folder, tmp_path, change):
 def test_a_description_that_does_not_fit_is_refused(run_folder, tmp_path, about, message):
     """As another version of this package might write it, with its right checksum."""
     model = build_model("resnet", 10, depth=8)
-    info = {**checkpoint.read_info(run_folder / "best"), **about}
-    del info["sha256"]
-    checkpoint.save(tmp_path / "best", model, {}, info)
+    checkpoint.save(tmp_path / "best", model, None, checkpoint.read_info(run_folder / "best"))
+    info = {**json.loads((tmp_path / "best.json").read_text()), **about}
+    info["sha256"][".json"] = hash_of(info)
+    (tmp_path / "best.json").write_text(json.dumps(info))
     with pytest.raises(UserError, match=message):
         Predictor.from_checkpoint(tmp_path, device="cpu")
 

@@ -180,14 +180,14 @@ def test_a_run_with_further_arguments_resumes_evaluates_and_answers(cifar_root, 
     new = ("--model", "mobilenet_v1", "--model-args", "scale=0.25", *common)
     assert call(train, *new, "--epochs", "1").status == 0
     info = checkpoint.read_info(folder / "last")
-    assert info["model"] == {"name": "mobilenet_v1", "arguments": {"scale": 0.25}}
+    assert info.model.model_dump() == {"name": "mobilenet_v1", "arguments": {"scale": 0.25}}
     assert checkpoint.read_weights(folder / "last.pdparams")["fc.weight"].shape == (256, 10)
     done = call(train, *common, "--resume", "--epochs", "2")
     assert done.status == 0 and json.loads(done.out.splitlines()[-1])["step"] == 4
     other = call(train, *common, "--resume", "--model-args", "scale=0.5")
     assert other.status == 2 and "has model_args = {'scale': '0.25'}, not {'scale': '0.5'}" in other.err
     done = call(train, "--eval-only", "--checkpoint", folder / "last", *data)
-    assert json.loads(done.out.splitlines()[-1])["acc1"] == checkpoint.read_info(folder / "last")["figures"]["val/acc1"]
+    assert json.loads(done.out.splitlines()[-1])["acc1"] == checkpoint.read_info(folder / "last").metrics["val/acc1"]
     cv2.imwrite(str(tmp_path / "picture.png"), rgb(0))
     done = call(infer, "--image", tmp_path / "picture.png", "--checkpoint", folder, "--format", "csv")
     assert done.status == 0 and "picture.png" in done.out

@@ -172,7 +172,7 @@ def test_two_machines_train_and_the_loss_of_one_ends_the_other(two, tmp_path):
     assert lines[-1].startswith("train.py: error: another process of this training has ended or cannot be reached (")
     assert lines[-1].endswith(f"; go on with --resume --output-dir {run} on every machine")
 
-    step = checkpoint.read_info(run / "last")["step"]
+    step = checkpoint.read_info(run / "last").step
     assert step >= 10
     started = [machine.start(tmp_path / f"second{machine.rank}", [*arguments, "--resume", "--max-steps", str(step + 3)])
                for machine in two]

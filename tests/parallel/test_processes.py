@@ -32,7 +32,7 @@ def test_a_signal_saves_and_leaves(tiny, tmp_path, number, status, processes):
     assert process.returncode == status, err
     assert "Traceback" not in err
     step = int(re.search(r"stopped by a signal after step (\d+);", out)[1])
-    assert checkpoint.read_info(tmp_path / "run" / "last")["step"] == step
+    assert checkpoint.read_info(tmp_path / "run" / "last").step == step
 
 
 def test_several_processes_do_what_one_does(tiny, tmp_path):

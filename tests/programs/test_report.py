@@ -133,7 +133,7 @@ def test_a_yes_or_no_network(call, tmp_path, monkeypatch):
     assert call(report, tmp_path / "run", "--device", "cpu").status == 0             # the data's place is in config.yaml
     figures = strict(tmp_path / "run" / "report")
     info = checkpoint.read_info(tmp_path / "run" / "best")
-    kept = {name.removeprefix("val/"): value for name, value in info["figures"].items()}
+    kept = {name.removeprefix("val/"): value for name, value in info.metrics.items()}
     assert figures["binary"]["auc"] == pytest.approx(kept["auc"])
     assert [figures["binary"][name] for name in ("tp", "fp", "tn", "fn")] == [kept[name] for name in ("tp", "fp", "tn", "fn")]
     assert {"roc.png", "pr.png"} <= set(figures["files"])

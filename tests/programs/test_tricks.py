@@ -10,7 +10,7 @@ import pytest
 from test_runs import write_run
 
 from benchmarks import tricks
-from paddle_cls.checkpoints.schema import hash_of_info
+from paddle_cls.checkpoints.info import hash_of
 from paddle_cls.programs.settings.command_line import parse
 from paddle_cls.programs.settings.fields import Config
 
@@ -30,7 +30,7 @@ def test_the_runs_and_the_table(run_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tricks, "TRICKS", {"base": "", "some trick": "--mixup 0.2"})
     write_run(tmp_path / "base", 4, [0.5, 0.8])
     info = {**json.loads((run_folder / "last.json").read_text()), "epoch": 2, "step": 8, "figures": {"step": 8}}
-    info["sha256"][".json"] = hash_of_info(info)
+    info["sha256"][".json"] = hash_of(info)
     for name, content, seconds in (("config.yaml", "seed: 4\nepochs: 2\nmax_steps: null\n", 1000),
                                    ("last.json", json.dumps(info), 1180)):
         (tmp_path / "base" / name).write_text(content)

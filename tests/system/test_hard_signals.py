@@ -19,6 +19,7 @@ from conftest import ROOT
 from test_train import command, outcome, run, start, tiny  # noqa: F401 (tiny is a fixture)
 
 from paddle_cls.checkpoints import checkpoint
+from paddle_cls.checkpoints.info import About
 from paddle_cls.data import reader
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
@@ -107,7 +108,7 @@ def test_a_signal_in_the_evaluation_keeps_the_steps_and_the_figures(tiny, whole,
     assert (done.status, done.err) == (143, "")
     assert done.out.splitlines()[-1] == (f"stopped by a signal after step 6; {tmp_path}/run/last is saved, continue with "
                                          f"--resume --output-dir {tmp_path}/run")
-    assert checkpoint.read_info(tmp_path / "run" / "last")["step"] == 6
+    assert checkpoint.read_info(tmp_path / "run" / "last").step == 6
     run(tiny, tmp_path / "run", *more, "--resume")
     assert outcome(tmp_path / "run") == outcome(whole)
 
@@ -120,9 +121,9 @@ def test_the_save_after_an_evaluation_writes_the_figures_alone(tiny, tmp_path, m
     done = call(train, *command(tiny, tmp_path / "run", "--epochs", 1, "--ema-decay", 0.9, *OFF))
     assert (done.status, written) == (0, [f".{name}.new{part}" for name in ("last", "best") for part in checkpoint.PARTS])
     last, best = (checkpoint.read_info(tmp_path / "run" / name) for name in ("last", "best"))
-    assert last["figures"] == best["figures"] and last["figures"]["val/acc1"] > 0 and last["epoch"] == 1
-    assert last["sha256"][".pdparams"] == best["sha256"][".pdparams"]
-    run = Run(tmp_path / "again", *network(), about=ABOUT)
+    assert last.metrics == best.metrics and last.metrics["val/acc1"] > 0 and last.epoch == 1
+    assert last.sha256[".pdparams"] == best.sha256[".pdparams"]
+    run = Run(tmp_path / "again", *network(), about=About.from_dictionary(ABOUT))
     for present in (True, False):
         if not present:
             (tmp_path / "again" / "last.pdopt").unlink()
@@ -152,7 +153,7 @@ def test_an_error_in_mid_epoch_saves_first(tiny, whole, tmp_path, monkeypatch, c
         type(error), "cat.jpg: No such file or directory")
     assert done.err.splitlines()[-1] == (f"train.py: error: {told}; {tmp_path}/run/last is saved, continue with --resume "
                                          f"--output-dir {tmp_path}/run")
-    assert checkpoint.read_info(tmp_path / "run" / "last")["step"] == 3
+    assert checkpoint.read_info(tmp_path / "run" / "last").step == 3
     assert not (tmp_path / "run" / ".last.lock").exists()
     run(tiny, tmp_path / "run", "--epochs", 1, *OFF, "--resume")
     assert outcome(tmp_path / "run")[-1] == outcome(whole)[-1]
@@ -199,10 +200,10 @@ ABOUT = {"model": {"name": "resnet", "arguments": {}}, "dataset": "shapes", "cla
 
 def test_weights_whose_answers_are_no_numbers_are_refused():
     images = np.zeros((1, 3, 8, 8), np.float32)
-    given = Run(Path("x"), Huge(float("nan")), None, about=ABOUT, probe=images)
+    given = Run(Path("x"), Huge(float("nan")), None, about=About.from_dictionary(ABOUT), probe=images)
     with pytest.raises(UserError, match=r"^w\.pdparams: with these weights the network's answers are not finite; use others$"):
         given.check_given("w.pdparams")
-    Run(Path("x"), Huge(1.0), None, about=ABOUT, probe=images).check_given("w.pdparams")
+    Run(Path("x"), Huge(1.0), None, about=About.from_dictionary(ABOUT), probe=images).check_given("w.pdparams")
     predictor = Predictor(lambda: Huge(float("inf")), ["a", "b"], 8, train_normalization(), source="run/best")
     with pytest.raises(UserError, match=r"^run/best: the network's answers are not finite: its training diverged, or its"):
         predictor([np.zeros((8, 8, 3), np.uint8)])

@@ -83,10 +83,10 @@ def test_a_run_leaves_what_the_readme_promises(unbroken):
     assert [row["step"] for row in rows if "epoch" in row] == [6, 12, 18]          # 90 images in batches of 16
     assert [row["step"] for row in rows if "epoch" not in row] == list(range(2, 19, 2))
     info = checkpoint.read_info(unbroken / "last")
-    assert (info["epoch"], info["step"]) == (3, 18)
-    assert info["best"]["val/acc1"] == max(row["val/acc1"] for row in rows if "epoch" in row)
-    assert info["figures"] == {key: rows[-1][key] for key in info["figures"] if key in rows[-1]} | {
-        k: info["figures"][k] for k in ("train/error_rate", "val/error_rate", "val/map")}
+    assert (info.epoch, info.step) == (3, 18)
+    assert info.best["val/acc1"] == max(row["val/acc1"] for row in rows if "epoch" in row)
+    assert info.metrics == {key: rows[-1][key] for key in info.metrics if key in rows[-1]} | {
+        k: info.metrics[k] for k in ("train/error_rate", "val/error_rate", "val/map")}
 
 
 def test_visualdl_reads_the_log(unbroken):
