@@ -91,7 +91,8 @@ def of_training(folder: Path) -> dict:
     hidden = sorted(file.name for file in run.iterdir() if file.name.startswith(".") and not file.name.endswith(".lock"))
     return {"rows": rows if whole else "broken", "step": last["step"], "figures": last["figures"], "best": last["best"],
             "last": _digest(run / "last.pdparams"), "best weights": _digest(run / "best.pdparams"),
-            "checksums": [info["sha256"][".pdparams"] for info in (last, best)], "left": hidden}
+            "checksums": [info["sha256"][".pdparams"] for info in (last, best)], "left": hidden,
+            "files": sorted(file.name for name in ("last", "best") for file in run.glob(f"{name}.*"))}
 
 
 def _digest(file: Path) -> str:

@@ -112,7 +112,7 @@ class Run:
             checkpoint.restate(self.folder / name, hashes, info)       # no weight has changed since
             return
         self.check()
-        state = self._state()
+        state = self._state() if name == "last" else None              # nothing goes on from `best`
         with self.averaged():
             hashes = checkpoint.save(self.folder / name, self.model, state, info)
         if name == "last":
