@@ -101,7 +101,8 @@ def _row(values: dict) -> dict:
     return values
 
 
-_LIMITED = _number(-100_000, 100_000).func         # an argument of a network; `models` knows narrower bounds
+# An argument of a network; `models` knows narrower bounds. pydantic's own type of func has an argument too many.
+_LIMITED: Callable[[Any], Any] = _number(-100_000, 100_000).func       # type: ignore[assignment]
 Text = Annotated[str, PlainValidator(_text)]
 Finite = Annotated[float, _number()]
 Sum = Annotated[float, _number(low=0)]
