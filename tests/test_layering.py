@@ -19,22 +19,23 @@ SOURCES += sorted(ROOT.glob("*.py"))
 # Folder (or module): the folders and modules of the package that its files may import, beside their own folder.
 MAY_IMPORT = {
     "errors": "",
+    "named": "errors",
     "system": "errors",
     "parallel": "errors system",
     "formats": "errors system",
-    "data": "errors system formats",
-    "models": "errors system",
+    "data": "errors named system formats",
+    "models": "errors named system",
     "ops": "errors system models",
     "checkpoints": "errors system formats",
     "evaluation": "errors system",
-    "inference": "errors system data models ops checkpoints evaluation.metrics",
+    "inference": "errors named system data models ops checkpoints evaluation.metrics",
     "training": "errors system parallel formats data models ops checkpoints evaluation",
-    "programs": "errors system parallel formats data models ops checkpoints evaluation inference training",
+    "programs": "errors named system parallel formats data models ops checkpoints evaluation inference training",
 }
 ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
 # Folder: what it may import beside Python's own modules.
 LIBRARIES = {
-    "errors": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
+    "errors": "", "named": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
     "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     from tqdm import tqdm
 
     from ..inference.predictor import Predictor
-    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta)
+    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model)
     answers, failures = [], unread
     results = predictor.files(paths, batch_size=config.batch_size)
     for path, result in tqdm(results, total=len(paths), unit="img", disable=None if len(paths) > 1 else True, leave=False):
