@@ -126,7 +126,7 @@ class InferConfig:
     checkpoint: Path | None = option(None, "a .pdparams, its .json, or a run folder (default: newest under output/)")
     model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
     topk: int = option(5, "classes to print per image, at most as many as there are", low=1, most=MILLION)
-    format: str = option("text", "of the answer", choices=("text", "json", "csv"))
+    format: str = option("text", "of the answer: text, json, csv, or module:function: your own")
     output: Path | None = option(None, "file to write the answer to (default: standard output)")
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION)
     tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
