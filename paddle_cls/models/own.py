@@ -51,8 +51,8 @@ def check_logits(name: str, model: "nn.Layer", outputs: int, image_size: int) ->
     import paddle
     with runtime.evaluating(model):
         logits = model(paddle.zeros([1, 3, image_size, image_size]))
-    if not isinstance(logits, paddle.Tensor) or logits.shape != [1, outputs] or logits.dtype != paddle.float32:
-        seen = f"{logits.dtype} {logits.shape}" if isinstance(logits, paddle.Tensor) else type(logits).__name__
+    if not isinstance(logits, paddle.Tensor) or list(logits.shape) != [1, outputs] or logits.dtype != paddle.float32:
+        seen = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, paddle.Tensor) else type(logits).__name__
         raise UserError(f"model {name!r}: for one image it gives {seen}; logits are needed, float32 [1, {outputs}]")
 
 
