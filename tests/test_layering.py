@@ -20,22 +20,23 @@ SOURCES += sorted(ROOT.glob("*.py"))
 MAY_IMPORT = {
     "errors": "",
     "version": "",
+    "named": "errors",
     "system": "errors",
     "parallel": "errors system",
     "formats": "errors system",
-    "data": "errors system formats",
-    "models": "errors system",
+    "data": "errors named system formats",
+    "models": "errors named system",
     "ops": "errors system models",
     "checkpoints": "errors version system formats",
     "evaluation": "errors system",
-    "inference": "errors system data models ops checkpoints evaluation.metrics",
+    "inference": "errors named system data models ops checkpoints evaluation.metrics",
     "training": "errors system parallel formats data models ops checkpoints evaluation",
-    "programs": "errors system parallel formats data models ops checkpoints evaluation inference training",
+    "programs": "errors named system parallel formats data models ops checkpoints evaluation inference training",
 }
 ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
 # Folder: what it may import beside Python's own modules.
 LIBRARIES = {
-    "errors": "", "version": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
+    "errors": "", "version": "", "named": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
     "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import named
 from ..errors import UserError, unknown
 from .augment.recipes import batched
 from .dataset import Data
@@ -17,7 +18,8 @@ from .splits import hold_out
 
 # name: file of this folder, and the function in it that gives the Data. It takes what it needs of: root (folder), image_size
 # (pixels a side that will be used, or None), val (whether the validation split is wanted), and settings named as in `load_data`.
-DATASETS = {
+# From outside: DATASETS["mine"] = function, or = "package.module:function".
+DATASETS: dict[str, str | Callable[..., Data]] = {
     "cifar10": "cifar10.dataset",
     "folder": "folder.dataset",
     "ichallenge_pm": "ichallenge_pm.dataset",
@@ -28,9 +30,12 @@ SHARE = "0.1"                                      # held out to validate on whe
 
 
 def check_name(name: str) -> None:
-    """Raise UserError, with the nearest name, unless `name` is in DATASETS."""
-    if name not in DATASETS:
+    """Raise UserError, with the nearest name, unless `name` is in DATASETS, or of the form module:function, and that is there."""
+    if name in DATASETS:
+        return
+    if not named.is_named(name):
         raise UserError(unknown("data set", name, DATASETS))
+    named.check(name, "--dataset")
 
 
 def check_root(root: Path | None) -> None:
@@ -41,8 +46,17 @@ def check_root(root: Path | None) -> None:
 
 def _loader(name: str) -> Callable[..., Data]:
     check_name(name)
-    module, _, function = DATASETS[name].partition(".")
-    return getattr(importlib.import_module(f".sets.{module}", __package__), function)
+    place = DATASETS.get(name)
+    if place is None:
+        return named.load(name, "--dataset")
+    if not isinstance(place, str) or named.is_named(place):
+        return named.resolve(place, f"DATASETS[{name!r}]")
+    module, _, function = place.partition(".")
+    try:
+        return getattr(importlib.import_module(f".sets.{module}", __package__), function)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UserError(f"DATASETS[{name!r}] = {place!r}: {error}; a function of another package is written "
+                        f"'package.module:function'") from None
 
 
 def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
@@ -65,6 +79,8 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
         raise UserError(f"--{flag} {given[key]}: not for data set {name!r}; leave it out, or choose another --dataset")
     given |= {"image_size": image_size, "val": val_split is None}
     data = load(**{key: value for key, value in given.items() if key in taken})
+    if not isinstance(data, Data):
+        raise UserError(f"data set {name!r} gives a {type(data).__name__}, not a paddle_cls.data.Data")
     if data.val is None or val_split is not None:
         rest, part = hold_out(data.train, val_split or SHARE, "--val-split", data.classes)
         data = replace(data, train=rest, val=part, drawn=True)

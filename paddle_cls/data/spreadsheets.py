@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,8 @@ def read_cells(table: Path) -> "pandas.DataFrame":
     if content.startswith(_OLD_EXCEL):
         raise UserError(f"{table}: an Excel file of the old kind (.xls) or with a password; save it as .xlsx or CSV")
     try:
-        frame = _workbook(table, content) if content.startswith(_EXCEL) else _csv(table, content)
+        read = next((read for start, read in READERS.items() if content.startswith(start)), _csv)
+        frame = read(table, content)
         return _stripped(frame)
     except MemoryError:
         raise UserError(f"{table}: too little memory is free to read it; free some, or make the table smaller") from None
@@ -103,6 +104,10 @@ def _csv(table: Path, content: bytes) -> "pandas.DataFrame":
         line = len(content) - len(rest) + 1
         raise UserError(f"{table}:{line}: the header names no column; remove this line, or write the names into it")
     return frame
+
+
+# first bytes of a file: what reads it; a file that begins otherwise is CSV
+READERS: dict[bytes, Callable[[Path, bytes], "pandas.DataFrame"]] = {_EXCEL: _workbook}
 
 
 def check_size(table: Path, line: int, width: int, lines: int) -> None:

@@ -4,7 +4,7 @@ Batch norm goes into the weights before it; bias, addition and activation become
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class _Builder:
             if op.name in ACTIVATIONS:
                 self.values[op.output] = self.activate(*ACTIVATIONS[op.name])
             else:
-                self.values[op.output] = getattr(self, op.name, self.unknown)()
+                self.values[op.output] = STEPS.get(op.name, _Builder.unknown)(self)
         self.logits = self.values[traced.logits]
 
     def unknown(self) -> Step:
@@ -81,8 +81,6 @@ class _Builder:
     def full_int_array(self) -> np.ndarray:
         return np.array(self.op.attributes["value"])
 
-    full = full_int_array
-
     # what computes
 
     def conv2d(self) -> Step:
@@ -95,8 +93,6 @@ class _Builder:
         grouped = [groups, weight.shape[0] // groups, *weight.shape[1:]]
         return self.new(CONV, [x], [*a["strides"], top, left, bottom, right, *(d - 1 for d in a["dilations"]), *grouped,
                                     *self.op.shape[2:]], [weight, None])
-
-    depthwise_conv2d = conv2d
 
     def matmul(self) -> Step:
         (x, weight), a = self.inputs, self.op.attributes
@@ -198,6 +194,16 @@ class _Builder:
 
     def hardsigmoid(self) -> Step:
         return self.activate(6, self.op.attributes["slope"], self.op.attributes["offset"])
+
+
+# Paddle's name of an operation: what makes its step
+STEPS: dict[str, Callable[[_Builder], object]] = {
+    "parameter": _Builder.parameter, "full_int_array": _Builder.full_int_array, "full": _Builder.full_int_array,
+    "conv2d": _Builder.conv2d, "depthwise_conv2d": _Builder.conv2d, "matmul": _Builder.matmul, "pool2d": _Builder.pool2d,
+    "batch_norm": _Builder.batch_norm, "add": _Builder.add, "multiply": _Builder.multiply, "concat": _Builder.concat,
+    "combine": _Builder.combine, "dropout": _Builder.dropout, "flatten": _Builder.flatten, "reshape": _Builder.reshape,
+    "hardsigmoid": _Builder.hardsigmoid,
+}
 
 
 @dataclass

@@ -14,7 +14,8 @@ from ..checkpoints import checkpoint
 from ..data.images.transforms import TTA, Normalization, Source, as_list, decode, eval_views, resize, size_for
 from ..errors import UserError, unknown
 from ..evaluation import metrics
-from ..models import build_model, check_arguments
+from ..models import MODELS, build_model, check_arguments, is_own
+from ..named import is_named
 from ..system import runtime
 from . import export
 
@@ -46,15 +47,20 @@ class Predictor:
         self._model = None if self._engine else load_model()           # what is wrong with it is told here
 
     @classmethod
-    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none") -> "Predictor":
+    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none",
+                        model: str | None = None) -> "Predictor":
         """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference.
 
         place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
-        cpu or gpu. tta: see above. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
+        cpu or gpu. tta: see above. model: "module:Net", to allow that code: a checkpoint that names code of this machine's is
+        not believed by itself. (Or put it into `models.MODELS`.) Such a network computes by dygraph: its code may change any
+        time, and an export would not show that. Raises UserError for a checkpoint that is missing, broken, changed, or asks for
+        code.
         """
         path = checkpoint.find(None if place is None else Path(place))
         info, parts = checkpoint.read(path, [".pdparams"])
         weights = parts[".pdparams"]               # held open: a training may put others in their place
+        _check_allowed(info.model.name, model, path)
         try:
             check_arguments(info.model.name, info.outputs, info.model.arguments)
         except UserError as error:
@@ -66,7 +72,7 @@ class Predictor:
             checkpoint.load_weights(model, checkpoint.read_weights(weights.path, weights.read()), weights.path)
             return model
 
-        fast = runtime.set_device(device) == "cpu"
+        fast = runtime.set_device(device) == "cpu" and not is_own(info.model.name)
         exported = export.place(info.sha256[".pdparams"], about, info.image_size) if fast else None
         return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
                    threshold=info.threshold, tta=tta, exported=exported, source=path)
@@ -90,7 +96,13 @@ class Predictor:
         return self._run(self._logits, images, batch_size, self.tta)
 
     def features(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
-        """Return the last layer before the head, float32 (N, F), of the plain view. Raises UserError for an unreadable file."""
+        """Return the last layer before the head, float32 (N, F), of the plain view.
+
+        Raises UserError for an unreadable file, and for a network that does not tell them.
+        """
+        if not hasattr(self.model, "forward_features"):
+            raise UserError(f"{self.source}: its network, {type(self.model).__name__}, has no method forward_features(images), "
+                            f"which returns the last layer before the head; add one")
         return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size, "none")
 
     def verdict(self, probabilities: np.ndarray) -> dict | None:
@@ -148,6 +160,15 @@ class Predictor:
             raise UserError(f"{self.source}: the network's answers are not finite: its training diverged, or its weights are "
                             f"broken; use another checkpoint")
         return answers
+
+
+def _check_allowed(name: str, allowed: str | None, path: Path) -> None:
+    """Raise UserError if a checkpoint's network is code of the user's that the user did not name, or is another than named."""
+    if allowed is not None and allowed != name:
+        raise UserError(f"{path}.json: its network is {name!r}, not {allowed!r}; leave that out, or use another checkpoint")
+    if is_named(name) and allowed is None and name not in MODELS:
+        raise UserError(f"{path}.json: its network is {name!r}, code that is not run because a file says so; if it is yours, say "
+                        f"so with --model {name} (from_checkpoint(..., model={name!r}))")
 
 
 def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:

@@ -5,17 +5,19 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from .. import named
 from ..errors import UserError, unknown
 from ..system import memory
-from . import arguments
+from . import arguments, own
 
 if TYPE_CHECKING:
     from paddle import nn
 
     from .about import About
 
-# name: file of this folder, and the constructor in it; of a family the smallest first, which is tested the most
-MODELS = {
+# name: file of this folder, and the constructor in it; of a family the smallest first, which is tested the most.
+# From outside: MODELS["mine"] = Net, or = "package.module:Net".
+MODELS: dict[str, str | Callable[..., "nn.Layer"]] = {
     "alexnet": "alexnet.AlexNet",
     "densenet121": "vision.densenet121",
     "densenet161": "vision.densenet161",
@@ -79,26 +81,49 @@ MODELS = {
 
 
 def check_name(name: str) -> None:
-    """Raise UserError, with the nearest name, unless `name` is in MODELS."""
-    if name not in MODELS:
+    """Raise UserError, with the nearest name, unless `name` is in MODELS, or is module:Net and the module is there."""
+    if name in MODELS:
+        return
+    if not named.is_named(name):
         raise UserError(unknown("model", name, MODELS, lister="python -m paddle_cls.models"))
+    named.check(name, "--model")
 
 
 def constructor(name: str) -> Callable[..., "nn.Layer"]:
-    """Return the function or class that builds model `name`. Raises UserError for an unknown name."""
+    """Return the function or class that builds model `name`. Raises UserError for an unknown name.
+
+    A name of the form module:Net imports that module: only what the user named may come here.
+    """
     check_name(name)
-    module, _, function = MODELS[name].partition(".")
-    return getattr(importlib.import_module(f".{module}", __name__), function)
+    place = MODELS.get(name)
+    if place is None:
+        return named.load(name, "--model")
+    if is_own(name):
+        return named.resolve(place, f"MODELS[{name!r}]")
+    module, _, function = str(place).partition(".")
+    try:
+        return getattr(importlib.import_module(f".{module}", __name__), function)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UserError(f"MODELS[{name!r}] = {place!r}: {error}; a network of another package is written 'package.module:Net'") \
+            from None
+
+
+def is_own(name: str) -> bool:
+    """Return whether model `name` is code from outside the package."""
+    place = MODELS.get(name, name)
+    return not isinstance(place, str) or named.is_named(place)
 
 
 def facts(name: str) -> "About":
-    """Return the paper, the image size and the published parameters of model `name`."""
-    return constructor(name).about
+    """Return the paper, the image size and the published parameters of model `name`; NOTHING_TOLD where it has no @about."""
+    from .about import NOTHING_TOLD
+    return getattr(constructor(name), "about", NOTHING_TOLD)
 
 
 def model_arguments(name: str) -> dict[str, inspect.Parameter]:
     """Return what model `name` takes beside num_classes, each with its type and default."""
-    parameters = inspect.signature(constructor(name)).parameters
+    build = constructor(name)
+    parameters = own.parameters(name, build) if is_own(name) else inspect.signature(build).parameters
     return {key: parameter for key, parameter in parameters.items() if key != "num_classes"}
 
 
@@ -110,17 +135,28 @@ def check_image_size(name: str, image_size: int) -> None:
                         f"--image-size {smallest}")
 
 
-def build_model(name: str, num_classes: int, **kwargs) -> "nn.Layer":
+def build_model(name: str, num_classes: int, **kwargs: object) -> "nn.Layer":
     """Return a new network of MODELS: float32 (N, 3, H, W) in, logits float32 (N, num_classes) out.
 
     kwargs: what the constructor takes beside num_classes (`model_arguments` lists it).
     Raises UserError for an unknown name, an argument that the model does not take, or a bad value.
     """
     check_arguments(name, num_classes, kwargs)
+    if is_own(name):
+        own.check_given(name, constructor(name), kwargs)
+        model = constructor(name)(num_classes=num_classes, **kwargs)
+        own.check_network(name, model)
+        return model
     if num_classes > 10_000 or kwargs.keys() & arguments.MOST.keys() - {"depth"}:              # else it is of the paper's size
         size = count_parameters(_without_weights(name, num_classes, kwargs))
         memory.check(4 * size, f"model {name!r} of {size:,} weights takes", "choose smaller --model-args or another --image-size")
     return constructor(name)(num_classes=num_classes, **kwargs)
+
+
+def check_logits(name: str, model: "nn.Layer", outputs: int, image_size: int) -> None:
+    """Raise UserError if `model`, code from outside, does not give float32 (1, outputs) for an image."""
+    if is_own(name):
+        own.check_logits(name, model, outputs, image_size)
 
 
 def check_arguments(name: str, num_classes: int, given: Mapping[str, object]) -> None:

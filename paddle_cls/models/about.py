@@ -13,8 +13,11 @@ class About:
     source: str = "the paper"                      # who published that number
     differs: str = ""                              # why ours is another number; "": ours is the same to the published digits
     classes: int = 1000                            # with which the parameters were counted
-    image_size: int = 224                          # pixels a side, in the paper
+    image_size: int | None = 224                   # pixels a side, in the paper; None: nobody says
     smallest: int = 1                              # the smallest pixels a side that the network takes
+
+
+NOTHING_TOLD = About("-", image_size=None)         # of a network without @about
 
 
 def about(paper: str, **facts) -> Callable:

@@ -7,7 +7,7 @@ import paddle
 from paddle import nn
 
 from ..system.runtime import evaluating
-from . import build_model, facts, model_arguments
+from . import build_model, count_parameters, facts, model_arguments
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Profile:
     """The size of a network, and what it computes for one image."""
 
     parameters: int                                # numbers that are trained and take part in an answer (no auxiliary head)
-    multiply_adds: int                             # of the convolutions and linear layers
-    features: int                                  # width of the last layer before the head
+    multiply_adds: int | None                      # of the convolutions and linear layers; None: for no image size
+    features: int | None                           # width of the last layer before the head; None: it does not tell
 
 
 def measure(model: nn.Layer, image_size: int) -> Profile:
@@ -33,7 +33,7 @@ def measure(model: nn.Layer, image_size: int) -> Profile:
 
     images = paddle.zeros([1, 3, image_size, image_size])
     with evaluating(model):
-        features = model.forward_features(images).shape[1]
+        features = model.forward_features(images).shape[1] if hasattr(model, "forward_features") else None
         hooks = [layer.register_forward_post_hook(count) for layer in model.sublayers(include_self=True)]
         model(images)
     for hook in hooks:
@@ -44,10 +44,11 @@ def measure(model: nn.Layer, image_size: int) -> Profile:
 def profile(name: str, image_size: int | None = None, **kwargs) -> Profile:
     """Return the Profile of model `name`, with the classes of its paper, and its image size unless another is given.
 
+    A network that tells no image size, and is given none, has its parameters counted only.
     kwargs: further arguments of the model. Raises UserError as `build_model` does, and for images that are too small.
     """
     size = image_size or facts(name).image_size
-    if "image_size" in model_arguments(name):
+    if size and "image_size" in model_arguments(name):
         kwargs["image_size"] = size
     constant = nn.initializer.Constant(0.01)       # random numbers would take longer than all the rest
     nn.initializer.set_global_initializer(constant, constant)
@@ -55,4 +56,4 @@ def profile(name: str, image_size: int | None = None, **kwargs) -> Profile:
         model = build_model(name, facts(name).classes, **kwargs)
     finally:
         nn.initializer.set_global_initializer(None)
-    return measure(model, size)
+    return measure(model, size) if size else Profile(count_parameters(model), None, None)

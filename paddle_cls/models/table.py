@@ -37,7 +37,8 @@ def published(name: str) -> str:
 
 def text(row: dict) -> str:
     """Return the line of the list about a network."""
-    return (f"{row['name']:20} {row['parameters'] / 1e6:8.2f} M {row['multiply_adds'] / 1e9:11.3f} G {row['image_size']:5}  "
+    operations = "-" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e9:.3f} G"
+    return (f"{row['name']:20} {row['parameters'] / 1e6:8.2f} M {operations:>13} {row['image_size'] or '-':>5}  "
             f"{row['paper']}")
 
 

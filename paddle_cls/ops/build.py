@@ -16,7 +16,7 @@ from ..system.files import locked, part_name
 
 HERE = Path(__file__).parent
 OWN_HEADERS = ("lanes.h", "network.h", "onednn.h", "plan.h")
-SOURCES = ("conv.cc", "norm.cc", "pool.cc", "dropout.cc", "runner.cc")
+SOURCES = tuple(sorted(file.name for file in HERE.glob("*.cc")))
 ONEDNN = "onednn-devel==2025.0.1"  # oneDNN 3.6 headers; they fit the 3.2 of Paddle 2.6 and the 3.6 of Paddle 3.3
 _loaded: list[Path] = []
 

@@ -24,6 +24,7 @@ from ..system.files import write_bytes, write_text, writing
 from . import setup
 from .settings.command_line import parse, read_yaml
 from .settings.fields import MAY_CHANGE, Config, GridConfig
+from .settings.own_code import folder_name
 from .sweep import axes
 
 PROGRAM = "grid"
@@ -120,7 +121,7 @@ def main(argv: list[str]) -> int:
     config, _ = parse(GridConfig, argv, program=PROGRAM, description=__doc__)
     setup.refuse_run_flags(config, PROGRAM)
     found = axes(config.grid)
-    root = config.output_dir or Path("output/grid") / f"{config.dataset}_{config.model}"
+    root = config.output_dir or Path("output/grid") / folder_name(config)
     if (root / "config.yaml").exists():
         raise UserError(f"{root} holds a run of its own; choose another --output-dir")
     runtime.prepare()

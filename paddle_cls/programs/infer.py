@@ -10,11 +10,12 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UserError, printable
+from .. import named
+from ..errors import UserError, printable, unknown
 from ..system import runtime
 from ..system.files import write_text, writing
 from .settings.command_line import parse
@@ -37,16 +38,18 @@ class Answer(NamedTuple):
 def main(argv: list[str]) -> int:
     """Classify and print; return the exit status."""
     config, _ = parse(InferConfig, argv, program=PROGRAM, description=__doc__)
+    check_format(config.format)
     unread: list[str] = []
     paths = find_images(config.image, unread)
     if config.output:
         check_output(config.output, paths)
     runtime.prepare()
     runtime.load_paddle()
+    write = FORMATS[config.format] if config.format in FORMATS else named.load(config.format, "--format")
     from tqdm import tqdm
 
     from ..inference.predictor import Predictor
-    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta)
+    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model)
     answers, failures = [], unread
     results = predictor.files(paths, batch_size=config.batch_size)
     for path, result in tqdm(results, total=len(paths), unit="img", disable=None if len(paths) > 1 else True, leave=False):
@@ -58,7 +61,9 @@ def main(argv: list[str]) -> int:
     if not answers:
         more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
         raise UserError(failures[0] + more)
-    text = FORMATS[config.format](answers)
+    text = write(answers)
+    if not isinstance(text, str):
+        raise UserError(f"--format {config.format}: gives a {type(text).__name__}, not a text")
     if config.output:
         with writing(config.output):
             write_text(config.output, text)
@@ -67,6 +72,14 @@ def main(argv: list[str]) -> int:
     for failure in failures:
         print(f"{PROGRAM}: not read: {printable(failure)}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def check_format(name: str) -> None:
+    """Raise UserError unless `name` is in FORMATS, or is module:function and the module is there."""
+    if name not in FORMATS:
+        if not named.is_named(name):
+            raise UserError(f"--format: {unknown('value', name, FORMATS)}")
+        named.check(name, "--format")
 
 
 def find_images(places: tuple[str, ...], unread: list[str] | None = None) -> list[Path]:
@@ -193,4 +206,5 @@ def _cell(name: str) -> str:
     return "'" * name.startswith(FORMULA) + printable(name)
 
 
-FORMATS = {"text": as_text, "json": as_json, "csv": as_csv}
+# name: what writes the answers. From outside: FORMATS["mine"] = function, or --format module:function.
+FORMATS: dict[str, Callable[[list[Answer]], str]] = {"text": as_text, "json": as_json, "csv": as_csv}

@@ -51,7 +51,7 @@ def show(rows: Iterator[dict], config: ListConfig) -> None:
             print(table.markdown(row["name"], row["parameters"]), flush=True)
     elif config.model:
         for key, value in next(rows).items():
-            print(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+            print(f"{key:15} {', '.join(value) if isinstance(value, list) else '-' if value is None else value}")
     else:
         print(f"{'name':20} {'parameters':>10} {'multiply-adds':>13} {'image':>5}  paper")
         for row in rows:
@@ -72,10 +72,10 @@ def every() -> Iterator[dict]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(runtime.cores(), spawn, initializer=launch.prepare_worker) as pool:
         with stopping.held([signal.SIGINT]):       # the terminal's Ctrl-C is for this process, which ends them
-            rows = [pool.submit(table.row, name) for name in models.MODELS]
+            rows = {name: pool.submit(table.row, name) for name in models.MODELS if not models.is_own(name)}
         try:
-            for row in rows:
-                yield row.result()
+            for name in models.MODELS:             # what was added from outside is known to this process only
+                yield rows[name].result() if name in rows else table.row(name)
         except BaseException:                      # nobody waits for the rest
             for worker in multiprocessing.active_children():
                 worker.kill()

@@ -21,6 +21,7 @@ from ..system.files import read_bytes, replacing, writing
 from . import setup
 from .settings.command_line import parse, read_yaml
 from .settings.fields import Config, ReportConfig
+from .settings.own_code import check_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
     check_folder(folder)
     with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
         from ..inference.predictor import Predictor
-        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta)
+        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta, model=options.model)
         split = getattr(setup.load_for(predictor, path, config), options.split)
         if split is None:
             raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")
@@ -77,6 +78,7 @@ def run_settings(options: ReportConfig, folder: Path) -> Config:
         raise UserError(f"{file}: missing, and it says what the network was trained on; name that with --dataset")
     if options.dataset not in (None, config.dataset):
         config = Config(dataset=options.dataset)   # nothing that was set for another data set goes with it
+    check_named(config, {"dataset"} if options.dataset else set(), file, ("dataset",))
     return dataclasses.replace(config, output_dir=folder, data_dir=options.data_dir or config.data_dir)
 
 

@@ -15,6 +15,7 @@ from ..system import memory, runtime
 from ..system.files import read_bytes, write_text, writing
 from .settings.command_line import check_together, keyword_arguments, parse, read_yaml, to_yaml
 from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
+from .settings.own_code import check_named, folder_name
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -28,7 +29,7 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
     cls: Config or a class derived from it. root: folder of the output folders that are not named.
     """
     config, given = parse(cls, argv, program=program, description=description)
-    folder = config.output_dir or root / f"{config.dataset}_{config.model}"
+    folder = config.output_dir or root / folder_name(config)
     saved = folder / "config.yaml"
     if (config.resume or config.eval_only) and saved.exists():
         before = read_yaml(saved)
@@ -38,17 +39,15 @@ def settings(argv: list[str], program: str, description: str, cls: type = Config
             if old != (str(new) if isinstance(new, Path) else new):
                 raise UserError(f"--resume: the run in {folder} has {name} = {old}, not {new}; leave that out, or start "
                                 f"another run with another --output-dir")
+        check_named(config, given, saved)
     if config.tta != "none" and not config.eval_only:
         raise UserError(f"--tta {config.tta}: goes with --eval-only; a training evaluates the plain images")
-    from .. import data as datasets  # after --help, which need not wait for it
+    from ..data import check_name  # after --help, which need not wait for it
     from ..data.augment import recipes
     models.check_name(config.model)
-    datasets.check_name(config.dataset)
+    check_name(config.dataset)
     recipes.parse(config.augment)
     check_together(config)
-    needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
-    if needing and not config.pretrained:
-        raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")
     return dataclasses.replace(config, output_dir=folder)
 
 
@@ -98,8 +97,7 @@ def weights(config: Config) -> Path | None:
 
 def model_settings(config: Config) -> dict:
     """Return the arguments of the model that are given in the settings. Raises UserError for what --model-args cannot mean."""
-    given = {"depth": config.depth, "init": config.init}
-    arguments = models.model_arguments(config.model)
+    given, arguments = {"depth": config.depth, "init": config.init}, models.model_arguments(config.model)
     further = {name: kind for name, kind in arguments.items() if name not in ("image_size", *given)}       # they have flags
     if "image_size" in arguments:
         given["image_size"] = config.image_size
@@ -178,10 +176,13 @@ def batches(config: Config, data, transform, world: "World", *, epoch: int, star
 def build(config: Config, data):
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
+    size = config.image_size or data.image_size
     if "image_size" in models.model_arguments(config.model):
-        arguments.setdefault("image_size", data.image_size)
-    models.check_image_size(config.model, config.image_size or data.image_size)
-    return models.build_model(config.model, data.outputs, **arguments), arguments
+        arguments.setdefault("image_size", size)
+    models.check_image_size(config.model, size)
+    model = models.build_model(config.model, data.outputs, **arguments)
+    models.check_logits(config.model, model, data.outputs, size)
+    return model, arguments
 
 
 def adapt(config: Config, model, arguments: dict, data, world: "World"):

@@ -9,6 +9,7 @@ import json
 import sys
 
 from ..errors import NotFinite
+from ..named import is_named
 from ..parallel import launch, machines
 from ..parallel.world import World
 from ..system import entry, lock, runtime, stopping
@@ -63,7 +64,8 @@ def evaluate(config: Config) -> int:
     from ..evaluation import metrics
     from ..inference.predictor import Predictor
     path = checkpoint.find(config.checkpoint or config.output_dir)
-    predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta)
+    predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta,
+                                          model=config.model if is_named(config.model) else None)
     data = setup.load_for(predictor, path, config)
     logits = setup.predict(predictor, data.val, config.eval_batch_size)
     figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold).flat()

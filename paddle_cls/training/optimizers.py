@@ -50,21 +50,24 @@ def _rise(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1)) if warmup else 1.0
 
 
+# name: how it is made of the peak, and of total, warmup, every (optimizer steps) and gamma
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": lambda peak, *, warmup, **_: constant(peak, warmup),
+    "step": lambda peak, *, warmup, every, gamma, **_: step_decay(peak, warmup, every=every, gamma=gamma),
+    "cosine": lambda peak, *, total, warmup, **_: cosine(peak, total, warmup),
+    "onecycle": lambda peak, *, total, warmup, **_: onecycle(peak, total, warmup),
+}
+
+
 def build_schedule(name: str, peak: float, *, total: int, warmup: int = 0, every: int = 1,
                    gamma: float = 0.1) -> Schedule:
-    """Return schedule `name` (constant, step, cosine, onecycle): step -> learning rate, a pure function.
+    """Return schedule `name` of SCHEDULES: step -> learning rate, a pure function.
 
     total, warmup, every: optimizer steps of the whole training, of the rise, and between two drops of "step".
     """
-    if name == "step":
-        return step_decay(peak, warmup, every=every, gamma=gamma)
-    if name == "constant":
-        return constant(peak, warmup)
-    if name == "cosine":
-        return cosine(peak, total, warmup)
-    if name == "onecycle":
-        return onecycle(peak, total, warmup)
-    raise UserError(unknown("schedule", name, ("constant", "step", "cosine", "onecycle")))
+    if name not in SCHEDULES:
+        raise UserError(unknown("schedule", name, SCHEDULES))
+    return SCHEDULES[name](peak, total=total, warmup=warmup, every=every, gamma=gamma)
 
 
 def decayed(model: nn.Layer, decay_norm_bias: bool) -> list[bool]:
@@ -93,10 +96,19 @@ def trainable(model: nn.Layer) -> list[paddle.Tensor]:
     return [p for p in model.parameters() if not p.stop_gradient]
 
 
+# name: how it is made of the momentum, and of Paddle's learning_rate and parameters. What it keeps of a weight goes into _KEPT.
+OPTIMIZERS: dict[str, Callable[..., paddle.optimizer.Optimizer]] = {
+    "adam": lambda momentum, **common: paddle.optimizer.Adam(**common),
+    "adamw": lambda momentum, **common: paddle.optimizer.AdamW(**common),
+    "momentum": lambda momentum, **common: paddle.optimizer.Momentum(momentum=momentum, **common),
+    "nesterov": lambda momentum, **common: paddle.optimizer.Momentum(momentum=momentum, use_nesterov=True, **common),
+}
+
+
 def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight_decay: float = 0.0,
                     decay_norm_bias: bool = True,
                     lr_scale: Mapping[str, float] | None = None) -> paddle.optimizer.Optimizer:
-    """Return optimizer `name` (adam, adamw, momentum, nesterov) over the trainable parameters of `model`.
+    """Return optimizer `name` of OPTIMIZERS over the trainable parameters of `model`.
 
     The learning rate is set at each step (see `build_schedule`). weight_decay: an L2 term in the gradient; adamw takes it
     off the weight instead (Loshchilov and Hutter 2017). decay_norm_bias=False spares one-dimensional parameters.
@@ -107,14 +119,9 @@ def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight
     groups = [{"params": [p for p, own in zip(trainable(model), kinds, strict=True) if own == kind],
                "weight_decay": weight_decay if kind[0] else 0.0, "learning_rate": kind[1]}
               for kind in sorted(set(kinds), reverse=True)]
-    common = {"learning_rate": 0.0, "parameters": groups}
-    if name == "adam":
-        return paddle.optimizer.Adam(**common)
-    if name == "adamw":
-        return paddle.optimizer.AdamW(**common)
-    if name in ("momentum", "nesterov"):
-        return paddle.optimizer.Momentum(momentum=momentum, use_nesterov=name == "nesterov", **common)
-    raise UserError(unknown("optimizer", name, ("adam", "adamw", "momentum", "nesterov")))
+    if name not in OPTIMIZERS:
+        raise UserError(unknown("optimizer", name, OPTIMIZERS))
+    return OPTIMIZERS[name](momentum, learning_rate=0.0, parameters=groups)
 
 
 def beginnings(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> dict[str, tuple[tuple[int, ...], float]]:

@@ -1,4 +1,4 @@
-"""A new network takes one new file and one line of MODELS: then the commands know it, and its tests are there and pass."""
+"""A new network takes one new file and one line of MODELS, and @about at will: then the commands know it, and its tests pass."""
 
 import json
 import os
@@ -35,6 +35,10 @@ class Toy(nn.Layer):
         return self.fc(self.forward_features(images))
 '''
 
+# The same network, which tells nothing of itself.
+BARE = FILE.replace("from .about import about\n\n\n", "\n").replace('@about("nobody 2024", published="0.0006", classes=10)\n', "")
+BARE = BARE.replace("Toy", "Bare").replace("forward_features", "_features")
+
 
 def test_a_new_network_is_one_file_and_one_line(tmp_path):
     copy = tmp_path / "copy"
@@ -43,8 +47,10 @@ def test_a_new_network_is_one_file_and_one_line(tmp_path):
     for name in ("train.py", "infer.py", "README.md", "pyproject.toml", "requirements.txt", "requirements-gpu.txt"):
         shutil.copy(ROOT / name, copy)
     (copy / "paddle_cls/models/toy.py").write_text(FILE.lstrip())
+    (copy / "paddle_cls/models/bare.py").write_text(BARE.lstrip())
     registry = copy / "paddle_cls/models/__init__.py"
-    registry.write_text(registry.read_text().replace("MODELS = {\n", 'MODELS = {\n    "toy": "toy.Toy",\n'))
+    lines = '    "toy": "toy.Toy",\n    "bare": "bare.Bare",\n'
+    registry.write_text(registry.read_text().replace('    "alexnet"', f'{lines}    "alexnet"'))
 
     def run(*command: object) -> str:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_TRAINER", "PYTEST"))}
@@ -53,9 +59,9 @@ def test_a_new_network_is_one_file_and_one_line(tmp_path):
         return done.stdout
 
     tests = run("-m", "pytest", "-vv", "-p", "no:cacheprovider", "tests/models/test_zoo.py", "tests/test_layering.py",
-                "-k", "toy")
+                "-k", "toy or bare")
     for name in ("network", "saved_and_exported_it_answers_the_same", "the_command_trains"):
-        assert f"test_zoo.py::test_{name}[toy] PASSED" in tests
+        assert f"test_zoo.py::test_{name}[toy] PASSED" in tests and f"test_zoo.py::test_{name}[bare] PASSED" in tests
     assert " failed" not in tests and "skipped" not in tests
     (row,) = json.loads(run("-m", "paddle_cls.models", "--model", "toy", "--format", "json"))
     assert row["parameters"] == 3 * 9 * 16 + 2 * 16 + 170 and row["model_args"] == ["width: int = 16"]

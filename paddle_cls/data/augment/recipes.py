@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ... import named
 from ...errors import UserError, unknown
 from ...system.threads import stacked
 from ..images.transforms import resize
@@ -50,20 +51,23 @@ RECIPES = {
 def parse(text: str) -> dict[str, tuple[float, ...]]:
     """Return {piece: its numbers} of a list such as "standard,jitter=0.4,randaugment=2x9".
 
-    The names are those of PIECES and RECIPES. Raises UserError for another name, for a piece that is there twice, and for
-    numbers that it cannot take.
+    The names are those of PIECES and RECIPES, and module:function for the user's own (see `own_changes`). Raises UserError for
+    another name, for a piece that is there twice, and for numbers that it cannot take.
     """
     found: dict[str, tuple[float, ...]] = {}
     for entry in text.split(","):
         name, has_value, value = entry.strip().partition("=")
-        if name not in PIECES and name not in RECIPES:
+        if named.is_named(name):
+            named.check(name, "--augment")
+        elif name not in PIECES and name not in RECIPES:
             raise UserError(f"--augment: {unknown('piece', name, PIECES | RECIPES)}")
         if has_value and not PIECES.get(name):
             raise UserError(f"--augment: {name}={value}: {name} takes no number")
         if name in RECIPES:
             inside = parse(RECIPES[name]) if RECIPES[name] else {}
         else:
-            inside = {name: _numbers(name, value) if has_value else tuple(number.default for number in PIECES[name])}
+            numbers = PIECES.get(name, ())         # a function of the user's takes none
+            inside = {name: _numbers(name, value) if has_value else tuple(number.default for number in numbers)}
         for piece in inside:
             if piece in found:
                 raise UserError(f"--augment: {text!r} has {piece} twice")
@@ -87,6 +91,25 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
         if not number.low <= values[-1] <= number.high:
             raise UserError(f"--augment: {name}={text}: {part} must be from {number.low:g} to {number.high:g}")
     return tuple(values)
+
+
+def own_changes(text: str) -> list[BatchAugment]:
+    """Return the user's own functions in `text` (see `parse`), imported, in their order.
+
+    Each takes what the package's pieces made of a batch, uint8 (B, size, size, 3), and the batch's generator, from which alone
+    it may draw; it returns images of the same shape and type.
+    """
+    def checked(name: str) -> BatchAugment:
+        function = named.load(name, "--augment")
+
+        def change(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+            changed = np.asarray(function(images, rng))
+            if changed.shape != np.shape(images) or changed.dtype != np.uint8:
+                raise UserError(f"--augment {name}: gives {changed.dtype} {changed.shape} of a batch uint8 {np.shape(images)}; "
+                                f"it must keep shape and type")
+            return changed
+        return change
+    return [checked(name) for name in parse(text) if named.is_named(name)]
 
 
 def build(text: str, size: int) -> Augment:
@@ -135,9 +158,9 @@ def batched(text: str, size: int) -> BatchAugment:
 
     Several threads take and augment the images, each with a generator of its own, seeded by the batch's. A batch of
     images of one size (one array) goes through "none", "crop_flip" and "fundus" as a whole, and is brought to size after
-    that.
+    that. The user's own functions come last, each with the whole batch.
     """
-    one, whole = build(text, size), _WHOLE_BATCHES.get(text)
+    one, whole, own = build(text, size), _WHOLE_BATCHES.get(text), own_changes(text)
 
     def augment(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
         shape = (size, size, 3)
@@ -147,6 +170,9 @@ def batched(text: str, size: int) -> BatchAugment:
                 return images
             return stacked(lambda place: resize(images[place], size), len(images), shape, np.uint8)
         seeds = rng.integers(2**63, size=len(images)).tolist()   # rng.spawn takes 20 times as long, in this thread alone
-        return stacked(lambda place: one(images[place], np.random.default_rng(seeds[place])), len(images), shape, np.uint8)
+        done = stacked(lambda place: one(images[place], np.random.default_rng(seeds[place])), len(images), shape, np.uint8)
+        for change in own:
+            done = change(done, rng)
+        return done
 
     return augment

@@ -27,6 +27,9 @@ SPLIT = ("split", "set", "subset", "partition")
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
          "test": "test", "testing": "test"}
 
+# Forms without a header, each known by its look: whether cells have it, and what makes (lines, classes) of them.
+FORMS = ((is_fashion, task_lines),)
+
 
 def dataset(*, root: Path | None = None, image_size: int | None = None, val: bool = True, table: Path | None = None,
             val_table: Path | None = None, task: str | None = None, columns: str | None = None) -> Data:
@@ -92,8 +95,9 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
     attrs["table"] is the table. Lines with a mistake are left out, and added to `problems`.
     """
     cells, classes = read_cells(table), []
-    if is_fashion(cells):
-        lines, classes = task_lines(table, cells, task, problems, notes)
+    form = next((lines_of for fits, lines_of in FORMS if fits(cells)), None)
+    if form:
+        lines, classes = form(table, cells, task, problems, notes)
     elif task is not None:
         raise UserError(f"--task {task}: {table} has no tasks; leave out --task")
     else:

@@ -217,3 +217,6 @@ def check_together(config: Config) -> None:
     if config.accumulate > config.batch_size:
         raise UserError(f"--accumulate {config.accumulate}: more parts than the {config.batch_size} images of a batch "
                         f"(--batch-size)")
+    needing = [name for name in ("pretrained_partial", "freeze", "unfreeze_epochs", "freeze_bn") if getattr(config, name)]
+    if needing and not config.pretrained:
+        raise UserError(f"--{needing[0].replace('_', '-')} is of use with --pretrained only; name the weights, or leave it out")

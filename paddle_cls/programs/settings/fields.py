@@ -25,7 +25,8 @@ TTA = ("none", "flip", "flips", "crops")           # explained at data.transform
 class Config:
     """One training run; the defaults are the tutorial's. The last four say what to do with it and are not saved."""
 
-    model: str = option("resnet", "network; python -m paddle_cls.models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop")
+    model: str = option("resnet", "network; python -m paddle_cls.models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop; "
+                                 "module:Net: your own")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1, most=1202)
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
     model_args: dict[str, str] | None = option(None, "further arguments of the network, such as scale=0.5")
@@ -37,7 +38,7 @@ class Config:
     unfreeze_epochs: int | None = option(None, "thaw one frozen part every so many epochs, the last first", low=1, most=MILLION)
     freeze_bn: bool = option(False, "keep the statistics of all batch norms as pretrained")
     dataset: str = option("cifar10", "cifar10, ichallenge_pm, shapes (drawn by the package, no download); your own pictures: "
-                                    "folder (a folder for each class) or table")
+                                    "folder (a folder for each class) or table; module:function: your own")
     data_dir: Path | None = option(None, "folder that holds the data (default: a cache folder, filled by download; table: the "
                                          "folder of the table)")
     table: Path | None = option(None, "of data set table: CSV, TSV or .xlsx of the pictures' paths and labels")
@@ -67,7 +68,7 @@ class Config:
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, high=0.99)
     augment: str = option("none", "changes of the training images, joined by commas: none, crop_flip, fundus, standard, photo, "
                                   "strong, or resized_crop=0.08, crop=4, flip, vflip, rotate=15, shift=0.1, zoom=0.2, shear=10, "
-                                  "jitter=0.4, hue=0.1, randaugment=2x9, erase=0.25")
+                                  "jitter=0.4, hue=0.1, randaugment=2x9, erase=0.25, module:function (your own)")
     mixup: float = option(0.0, "mix the images of a batch two by two, by shares from Beta(mixup, mixup); 0: not", low=0,
                           most=1000)
     cutmix: float = option(0.0, "put a rectangle of one image into another, by shares from Beta(cutmix, cutmix); 0: not; with "
@@ -123,8 +124,9 @@ class InferConfig:
 
     image: tuple[str, ...] = option((), "image files, folders (searched with all below) or quoted globs")
     checkpoint: Path | None = option(None, "a .pdparams, its .json, or a run folder (default: newest under output/)")
+    model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
     topk: int = option(5, "classes to print per image, at most as many as there are", low=1, most=MILLION)
-    format: str = option("text", "of the answer", choices=("text", "json", "csv"))
+    format: str = option("text", "of the answer: text, json, csv, or module:function: your own")
     output: Path | None = option(None, "file to write the answer to (default: standard output)")
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION)
     tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
@@ -136,6 +138,7 @@ class ReportConfig:
     """One call of `python -m paddle_cls.report`."""
 
     run: Path = option(None, "a run folder (its best checkpoint) or a checkpoint in it", positional=True)
+    model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
     dataset: str | None = option(None, "data set to judge by (default: the run's)")
     data_dir: Path | None = option(None, "folder that holds the data (default: the run's)")
     split: str = option("val", "of the data set", choices=("val", "train", "holdout"))
