@@ -7,6 +7,10 @@ augmentation), `models`, `training`, `checkpoints`, `evaluation`, `inference`, `
 operators), and below them `parallel` (several processes), `formats` (files of strangers) and `system`.
 """
 
+import warnings
+
+warnings.filterwarnings("ignore", message="No ccache found")     # Paddle's, at its import: of no use to a user
+
 __version__ = "0.2.0"
 __all__ = ["Predictor"]
 
