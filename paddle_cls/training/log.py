@@ -1,6 +1,7 @@
 """Where the figures of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
 
 import contextlib
+import itertools
 import json
 import math
 import time
@@ -41,8 +42,20 @@ def read_rows(file: Path) -> list[dict]:
     return rows
 
 
+def _remove_records(folder: Path) -> None:
+    """Remove the log of an earlier start; other files, and a folder that holds some, stay."""
+    for file in folder.glob("vdlrecords.*"):
+        file.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 class Log:
-    """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object)."""
+    """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object).
+
+    A resumed run writes its earlier figures once more into the new folder of vdl/ and removes the old one, for VisualDL shows
+    each folder as a curve. Its earlier pictures and histograms are not kept.
+    """
 
     def __init__(self, folder: Path, step: int = 0, epoch: int = 0, *, active: bool = True):
         """Continue the log after `step` and `epoch` whole passes: later rows, from a run that was killed, are dropped.
@@ -55,13 +68,24 @@ class Log:
         from visualdl import LogWriter
         drawing.load()                             # now, as it leaves the working folder for a moment: nothing is being read
         self.file = folder / "metrics.jsonl"
-        name = time.strftime("%Y%m%d-%H%M%S")      # a folder a start: VisualDL shows a folder's newest file only
-        taken = len(list(folder.glob(f"vdl/{name}*")))
-        self.folder = folder / "vdl" / (f"{name}-{taken + 1}" if taken else name)
+        name = time.strftime("%Y%m%d-%H%M%S")
+        names = (f"{name}-{number}" if number else name for number in itertools.count())
+        self.folder = next(path for path in (folder / "vdl" / name for name in names) if not path.exists())
         with writing(folder):
             kept = [row for row in read_rows(self.file) if row["step"] <= step and row.get("epoch", 0) <= epoch]
             write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
+            before = list(folder.glob("vdl/*"))
             self.writer = LogWriter(logdir=str(self.folder))
+            for row in kept:
+                self._points(row["step"], row)
+            self.writer.flush()
+            for old in before:                     # whose points are in the new file now: a run is one curve
+                _remove_records(old)
+
+    def _points(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if name not in ("step", "epoch"):      # the axis itself
+                self.writer.add_scalar(name, float(value), step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write one row of figures under the same names everywhere. Raises ArithmeticError for one that is not finite."""
@@ -73,9 +97,7 @@ class Log:
         with writing(self.file):
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-            for name, value in values.items():
-                if name not in ("step", "epoch"):              # the axis itself
-                    self.writer.add_scalar(name, float(value), step)
+            self._points(step, values)
 
     def every(self, steps: int, step: int, values: Mapping[str, float]) -> None:
         """Write a row if `steps` steps or more have gone by since the last multiple of `steps`."""

@@ -70,7 +70,18 @@ def test_a_resumed_log_drops_what_the_killed_run_wrote_after_its_checkpoint(tmp_
     again.close()
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [2, 4, 5]
     assert again.folder != log.folder and again.folder.parent == log.folder.parent == tmp_path / "vdl"
-    assert len(list((tmp_path / "vdl").iterdir())) == 2
+    assert list((tmp_path / "vdl").iterdir()) == [again.folder]
+    assert [(p.id, p.value) for p in reader(again).get_data("scalar", "loss")] == [(2, 2), (4, 4), (5, 0.5)]
+
+
+def test_a_resumed_log_removes_its_own_records_only(tmp_path):
+    Log(tmp_path).close()
+    other = tmp_path / "vdl" / "mine" / "notes.txt"
+    other.parent.mkdir()
+    other.write_text("mine")
+    again = Log(tmp_path)
+    again.close()
+    assert sorted((tmp_path / "vdl").iterdir()) == [again.folder, other.parent] and other.read_text() == "mine"
 
 
 @pytest.mark.parametrize("text, steps", [
