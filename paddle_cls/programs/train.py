@@ -85,7 +85,7 @@ def train(config: Config, world: World) -> int:
     from ..data.reader import batches, num_batches, prefetch
     from ..evaluation import binary, metrics
     from ..training import loop, optimizers
-    from ..training.log import Log, Progress, epoch_line, read_rows
+    from ..training.log import Log, Progress, epoch_line, read_rows, watched
     from ..training.run import Run
 
     data = setup.load(config, world)
@@ -124,7 +124,7 @@ def train(config: Config, world: World) -> int:
 
     def predict(split):
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
-        return run.predict(prefetch(parts)(), tensor)
+        return run.predict(watched(prefetch(parts)(), "evaluation", len(split), active=main_process), tensor)
 
     bar = None
     started = time.monotonic() if run.step < last or run.figures.get("step") != run.step else None

@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..checkpoints import schema
+from ..data.reader import Batch
 from ..errors import UserError
 from ..evaluation import drawing
 from ..system.files import read_bytes, write_text, writing
@@ -151,6 +152,22 @@ def epoch_line(epochs: int, figures: Mapping, best: Mapping, timing: Mapping) ->
     return (f"epoch {f['epoch']}/{epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
             f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
             f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  {timing['seconds']:.0f} s")
+
+
+def watched(batches: Iterable[Batch], title: str, images: int, *, active: bool = True) -> Iterator[Batch]:
+    """Yield `batches` with a bar of how far an evaluation is; plain lines now and then where there is no terminal.
+
+    images: of all batches in all processes. active: False shows nothing.
+    """
+    done, spoken = 0, time.monotonic()
+    with tqdm(total=images, desc=title, unit="img", leave=False, dynamic_ncols=True, disable=None if active else True) as bar:
+        for batch in batches:
+            yield batch
+            done += batch.total
+            bar.update(batch.total)
+            if active and bar.disable and time.monotonic() - spoken >= QUIET_SECONDS:
+                spoken = time.monotonic()
+                print(f"{title}: {done / images:4.0%}", flush=True)
 
 
 class Progress:

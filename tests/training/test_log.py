@@ -1,6 +1,7 @@
 """The log of a run: the same figures in metrics.jsonl and in VisualDL, read back as its page would."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from visualdl import LogReader
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import plots
 from paddle_cls.training import log as logs
-from paddle_cls.training.log import Log, Progress, read_rows
+from paddle_cls.training.log import Log, Progress, read_rows, watched
 from paddle_cls.training.loop import Totals
 
 
@@ -127,6 +128,15 @@ def test_progress_without_a_terminal_speaks_now_and_then(capfd, monkeypatch):
     progress.close("the end")
     done = capfd.readouterr()
     assert done.out == "the end\n" and done.err == ""
+
+
+def test_an_evaluation_without_a_terminal_speaks_now_and_then(capfd, monkeypatch):
+    parts = [SimpleNamespace(total=25)] * 4
+    assert list(watched(parts, "evaluation", 100)) == parts and capfd.readouterr() == ("", "")
+    monkeypatch.setattr(logs, "QUIET_SECONDS", 0)
+    assert list(watched(parts, "evaluation", 100, active=False)) == parts and capfd.readouterr() == ("", "")
+    list(watched(parts, "evaluation", 100))
+    assert capfd.readouterr() == ("evaluation:  25%\nevaluation:  50%\nevaluation:  75%\nevaluation: 100%\n", "")
 
 
 def test_progress_of_another_process_says_nothing(capfd, monkeypatch):
