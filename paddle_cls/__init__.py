@@ -7,9 +7,13 @@ augmentation), `models`, `training`, `checkpoints`, `evaluation`, `inference`, `
 operators), and below them `parallel` (several processes), `formats` (files of strangers) and `system`.
 """
 
+import warnings
+
 from .version import __version__
 
 __all__ = ["Predictor", "__version__"]
+
+warnings.filterwarnings("ignore", message="No ccache found")     # Paddle's, at its import: of no use to a user
 
 
 def __getattr__(name: str) -> object:

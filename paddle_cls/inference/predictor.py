@@ -1,7 +1,7 @@
 """A trained network and its preprocessing, rebuilt from a checkpoint: the only way to an answer."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -31,14 +31,17 @@ class Predictor:
 
     def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
-                 exported: Path | None = None, source: object = "checkpoint"):
+                 exported: Path | None = None, source: object = "checkpoint",
+                 figures: Mapping[str, float] | None = None):
         """load_model: returns the network; not called before it is needed, which is never where an export is found.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
         tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
-        of its views (`eval_views`). source: what an error names. Raises UserError for an unknown name.
+        of its views (`eval_views`). source: what an error names. figures: of the network's evaluation. Raises UserError for
+        an unknown name.
         """
+        self.figures = dict(figures or {})
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
@@ -75,7 +78,7 @@ class Predictor:
         fast = runtime.set_device(device) == "cpu" and not is_own(info.model.name)
         exported = export.place(info.sha256[".pdparams"], about, info.image_size) if fast else None
         return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
-                   threshold=info.threshold, tta=tta, exported=exported, source=path)
+                   threshold=info.threshold, tta=tta, exported=exported, source=path, figures=info.metrics)
 
     @property
     def model(self) -> paddle.nn.Layer:

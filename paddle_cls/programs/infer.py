@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from .. import named
 from ..errors import UserError, printable, unknown
-from ..system import runtime
+from ..system import console, runtime
 from ..system.files import write_text, writing
+from . import console_lines
 from .settings.command_line import parse
 from .settings.fields import InferConfig
 
@@ -67,7 +68,8 @@ def main(argv: list[str]) -> int:
     if config.output:
         with writing(config.output):
             write_text(config.output, text)
-    else:
+    console.tell(console_lines.answering(predictor.source, predictor.figures))
+    if not config.output:
         sys.stdout.write(text)
     for failure in failures:
         print(f"{PROGRAM}: not read: {printable(failure)}", file=sys.stderr)

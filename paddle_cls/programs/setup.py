@@ -13,6 +13,7 @@ from ..errors import UserError, printable
 from ..parallel.world import World
 from ..system import memory, runtime
 from ..system.files import read_bytes, write_text, writing
+from . import console_lines
 from .settings.command_line import check_together, keyword_arguments, parse, read_yaml, to_yaml
 from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
 from .settings.own_code import check_named, folder_name
@@ -223,27 +224,27 @@ def accelerate(model, device: str, wanted: str) -> str:
 def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
     from ..data.listing import table_of
-    text, folder = to_yaml(config), config.output_dir
+    folder = config.output_dir
     split = table_of(data) if data.drawn else None
     with writing(folder):
         new = not (folder / "config.yaml").exists()
         try:
             if split is not None:
                 write_text(folder / "split.csv", split)
-            write_text(folder / "config.yaml", text)
+            write_text(folder / "config.yaml", to_yaml(config))
             if report:
                 write_text(folder / "pretrained.txt", report.text())
         except OSError:
             for name in ("split.csv", "config.yaml", "pretrained.txt") if new else ():
                 (folder / name).unlink(missing_ok=True)
             raise
-    print(text, end="")
+    print(console_lines.changed(config))
     print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
           f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
     if report:
         print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
               sep="\n  ")
-    for note in (*data.notes, speed):
+    for note in (*data.notes, speed, *console_lines.cuts(config, len(data.train))):
         print(printable(note))
     if resumed:
         print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")

@@ -7,13 +7,14 @@ them, which flags override. The run folder gets config.yaml, last.* and best.* c
 import dataclasses
 import json
 import sys
+import time
 
 from ..errors import NotFinite
 from ..named import is_named
 from ..parallel import launch, machines
 from ..parallel.world import World
 from ..system import entry, lock, runtime, stopping
-from . import setup
+from . import console_lines, setup
 from .settings.fields import Config
 
 PROGRAM = "train.py"
@@ -87,7 +88,7 @@ def train(config: Config, world: World) -> int:
     from ..data.reader import batches, num_batches, prefetch
     from ..evaluation import binary, metrics
     from ..training import loop, optimizers
-    from ..training.log import Log, Progress, epoch_line, read_rows
+    from ..training.log import Log, Progress, epoch_line, read_rows, watched
     from ..training.run import Run
 
     data = setup.load(config, world)
@@ -125,9 +126,10 @@ def train(config: Config, world: World) -> int:
 
     def predict(split):
         parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
-        return run.predict(prefetch(parts)(), tensor)
+        return run.predict(watched(prefetch(parts)(), "evaluation", len(split), active=main_process), tensor)
 
     bar = None
+    started = time.monotonic() if run.step < last or run.figures.get("step") != run.step else None
     stop = stopping.Stop(lambda: bar.close(f"stopped by a signal after step {run.step}; {run.kept}"), alone=world.size == 1)
     with stop, run.rescued(fetched=device == "cpu" or world.size == 1):
         while run.step < last or run.figures.get("step") != run.step:  # a run may have been killed before its evaluation
@@ -170,6 +172,8 @@ def train(config: Config, world: World) -> int:
             bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
     log.close()
     if main_process:
+        seconds = None if started is None else time.monotonic() - started
+        print(console_lines.finished(run.epoch, run.figures, run.best, seconds, config.output_dir, PROGRAM))
         print(json.dumps({"output_dir": str(config.output_dir), "visualdl": str(log.folder), "step": run.step,
                           "final": run.figures, "best": run.best}), flush=True)
     return 0

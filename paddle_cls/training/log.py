@@ -1,10 +1,11 @@
 """Where the figures of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
 
 import contextlib
+import itertools
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..checkpoints import schema
+from ..data.reader import Batch
 from ..errors import UserError
 from ..evaluation import drawing
 from ..system.files import read_bytes, write_text, writing
@@ -41,8 +43,20 @@ def read_rows(file: Path) -> list[dict]:
     return rows
 
 
+def _remove_records(folder: Path) -> None:
+    """Remove the log of an earlier start; other files, and a folder that holds some, stay."""
+    for file in folder.glob("vdlrecords.*"):
+        file.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 class Log:
-    """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object)."""
+    """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object).
+
+    A resumed run writes its earlier figures once more into the new folder of vdl/ and removes the old one, for VisualDL shows
+    each folder as a curve. Its earlier pictures and histograms are not kept.
+    """
 
     def __init__(self, folder: Path, step: int = 0, epoch: int = 0, *, active: bool = True):
         """Continue the log after `step` and `epoch` whole passes: later rows, from a run that was killed, are dropped.
@@ -55,13 +69,24 @@ class Log:
         from visualdl import LogWriter
         drawing.load()                             # now, as it leaves the working folder for a moment: nothing is being read
         self.file = folder / "metrics.jsonl"
-        name = time.strftime("%Y%m%d-%H%M%S")      # a folder a start: VisualDL shows a folder's newest file only
-        taken = len(list(folder.glob(f"vdl/{name}*")))
-        self.folder = folder / "vdl" / (f"{name}-{taken + 1}" if taken else name)
+        name = time.strftime("%Y%m%d-%H%M%S")
+        names = (f"{name}-{number}" if number else name for number in itertools.count())
+        self.folder = next(path for path in (folder / "vdl" / name for name in names) if not path.exists())
         with writing(folder):
             kept = [row for row in read_rows(self.file) if row["step"] <= step and row.get("epoch", 0) <= epoch]
             write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
+            before = list(folder.glob("vdl/*"))
             self.writer = LogWriter(logdir=str(self.folder))
+            for row in kept:
+                self._points(row["step"], row)
+            self.writer.flush()
+            for old in before:                     # whose points are in the new file now: a run is one curve
+                _remove_records(old)
+
+    def _points(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if name not in ("step", "epoch"):      # the axis itself
+                self.writer.add_scalar(name, float(value), step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write one row of figures under the same names everywhere. Raises ArithmeticError for one that is not finite."""
@@ -73,9 +98,7 @@ class Log:
         with writing(self.file):
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-            for name, value in values.items():
-                if name not in ("step", "epoch"):              # the axis itself
-                    self.writer.add_scalar(name, float(value), step)
+            self._points(step, values)
 
     def every(self, steps: int, step: int, values: Mapping[str, float]) -> None:
         """Write a row if `steps` steps or more have gone by since the last multiple of `steps`."""
@@ -129,6 +152,22 @@ def epoch_line(epochs: int, figures: Mapping, best: Mapping, timing: Mapping) ->
     return (f"epoch {f['epoch']}/{epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
             f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "
             f"{timing['images_per_second']:.0f} images/s  {timing['reader_share']:.1%} waiting  {timing['seconds']:.0f} s")
+
+
+def watched(batches: Iterable[Batch], title: str, images: int, *, active: bool = True) -> Iterator[Batch]:
+    """Yield `batches` with a bar of how far an evaluation is; plain lines now and then where there is no terminal.
+
+    images: of all batches in all processes. active: False shows nothing.
+    """
+    done, spoken = 0, time.monotonic()
+    with tqdm(total=images, desc=title, unit="img", leave=False, dynamic_ncols=True, disable=None if active else True) as bar:
+        for batch in batches:
+            yield batch
+            done += batch.total
+            bar.update(batch.total)
+            if active and bar.disable and time.monotonic() - spoken >= QUIET_SECONDS:
+                spoken = time.monotonic()
+                print(f"{title}: {done / images:4.0%}", flush=True)
 
 
 class Progress:

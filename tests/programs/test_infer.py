@@ -70,7 +70,8 @@ def rows(text: str) -> list[tuple[str, str, float]]:
 def test_the_three_formats_agree_with_the_predictor(call, run_folder, pictures):
     arguments = ("--image", pictures, "--checkpoint", run_folder, "--device", "cpu", "--topk", 3)
     answers = {kind: call(infer, *arguments, "--format", kind) for kind in ("text", "json", "csv")}
-    assert all((answer.status, answer.err) == (0, "") for answer in answers.values())
+    line = f"answers by {run_folder}/best: validation accuracy 0.100, epoch 1\n"
+    assert all((answer.status, answer.err) == (0, line) for answer in answers.values())
     paths = infer.find_images((str(pictures),))
     probabilities = Predictor.from_checkpoint(run_folder, device="cpu")(paths)
     expected = [(str(path), cifar10.CLASSES[i], p[i]) for path, p in zip(paths, probabilities, strict=True)
@@ -165,4 +166,5 @@ def test_as_a_process(run_folder, pictures):
     command = [sys.executable, ROOT / "infer.py", "--checkpoint", run_folder, "--image", pictures]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 18
-    assert done.stderr == f"infer.py: not read: {pictures}/broken.png: the file is empty\n"
+    assert done.stderr == (f"answers by {run_folder}/best: validation accuracy 0.100, epoch 1\n"
+                           f"infer.py: not read: {pictures}/broken.png: the file is empty\n")

@@ -1,6 +1,7 @@
 """The log of a run: the same figures in metrics.jsonl and in VisualDL, read back as its page would."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from visualdl import LogReader
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import plots
 from paddle_cls.training import log as logs
-from paddle_cls.training.log import Log, Progress, read_rows
+from paddle_cls.training.log import Log, Progress, read_rows, watched
 from paddle_cls.training.loop import Totals
 
 
@@ -70,7 +71,18 @@ def test_a_resumed_log_drops_what_the_killed_run_wrote_after_its_checkpoint(tmp_
     again.close()
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [2, 4, 5]
     assert again.folder != log.folder and again.folder.parent == log.folder.parent == tmp_path / "vdl"
-    assert len(list((tmp_path / "vdl").iterdir())) == 2
+    assert list((tmp_path / "vdl").iterdir()) == [again.folder]
+    assert [(p.id, p.value) for p in reader(again).get_data("scalar", "loss")] == [(2, 2), (4, 4), (5, 0.5)]
+
+
+def test_a_resumed_log_removes_its_own_records_only(tmp_path):
+    Log(tmp_path).close()
+    other = tmp_path / "vdl" / "mine" / "notes.txt"
+    other.parent.mkdir()
+    other.write_text("mine")
+    again = Log(tmp_path)
+    again.close()
+    assert sorted((tmp_path / "vdl").iterdir()) == [again.folder, other.parent] and other.read_text() == "mine"
 
 
 @pytest.mark.parametrize("text, steps", [
@@ -116,6 +128,15 @@ def test_progress_without_a_terminal_speaks_now_and_then(capfd, monkeypatch):
     progress.close("the end")
     done = capfd.readouterr()
     assert done.out == "the end\n" and done.err == ""
+
+
+def test_an_evaluation_without_a_terminal_speaks_now_and_then(capfd, monkeypatch):
+    parts = [SimpleNamespace(total=25)] * 4
+    assert list(watched(parts, "evaluation", 100)) == parts and capfd.readouterr() == ("", "")
+    monkeypatch.setattr(logs, "QUIET_SECONDS", 0)
+    assert list(watched(parts, "evaluation", 100, active=False)) == parts and capfd.readouterr() == ("", "")
+    list(watched(parts, "evaluation", 100))
+    assert capfd.readouterr() == ("evaluation:  25%\nevaluation:  50%\nevaluation:  75%\nevaluation: 100%\n", "")
 
 
 def test_progress_of_another_process_says_nothing(capfd, monkeypatch):

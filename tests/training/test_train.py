@@ -147,9 +147,9 @@ def kill_until_done(data: Path, folder: Path, moments: list[float], *more: objec
     """Start and kill -9 after each of `moments` seconds of training, then let it finish; return the number of kills."""
     kills = 0
     for moment in moments:
-        starts = len(list(folder.glob("vdl/*")))
+        starts = set(folder.glob("vdl/*"))
         process = start(data, folder, *more, *(("--resume",) if folder.exists() else ()))
-        while process.poll() is None and len(list(folder.glob("vdl/*"))) == starts:
+        while process.poll() is None and not set(folder.glob("vdl/*")) - starts:
             time.sleep(0.01)
         time.sleep(moment)
         if process.poll() is None:

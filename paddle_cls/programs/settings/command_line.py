@@ -14,7 +14,7 @@ import yaml
 from ...errors import UserError, unknown
 from ...formats import plain_yaml
 from ...formats.plain_yaml import NUMBER, WHOLE, shown
-from .fields import NOT_SAVED, Config, option
+from .fields import GROUPS, NOT_SAVED, Config, option
 
 
 def parse(cls: type, argv: Sequence[str], *, program: str, description: str, base: Mapping | None = None):
@@ -170,25 +170,27 @@ class Parser(argparse.ArgumentParser):
 
 def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) -> dict:
     parser = Parser(prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    groups = _groups(parser, cls)
     if issubclass(cls, Config):
-        parser.add_argument("--config", metavar="FILE", help="YAML file of these settings; flags override it")
+        groups["run"].add_argument("--config", metavar="FILE", help="YAML file of these settings; flags override it")
     for f in dataclasses.fields(cls):
         kind, _ = _kind(cls, f.name)
         text = f.metadata["help"]
         if kind is not bool and f.default not in (None, ()):
             text += f" (default: {f.default})"
         flag = f"--{f.name.replace('_', '-')}"
+        group = groups[_group_of(f.name)]
         if f.metadata["positional"]:
-            parser.add_argument(f.name, metavar=f.name.upper(), help=text)
+            group.add_argument(f.name, metavar=f.name.upper(), help=text)
         elif kind is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif typing.get_origin(kind) is tuple:
-            parser.add_argument(flag, nargs="+", metavar=f.name.upper(), help=text)
+            group.add_argument(flag, nargs="+", metavar=f.name.upper(), help=text)
         else:
             choices = f.metadata["choices"]
             name = "NAME=VALUE,..." if typing.get_origin(kind) is dict else kind.__name__.upper()
             metavar = "{" + ",".join(choices) + "}" if choices else name
-            parser.add_argument(flag, metavar=metavar, help=text)
+            group.add_argument(flag, metavar=metavar, help=text)
     known = [s for action in parser._actions for s in action.option_strings]
     namespace, extra = parser.parse_known_args(argv)
     if extra:
@@ -196,6 +198,16 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
             raise UserError(unknown("flag", extra[0].split("=")[0], known))
         raise UserError(f"unexpected {extra[0]!r}; every value follows its flag, such as --epochs 10")
     return vars(namespace)
+
+
+def _group_of(name: str) -> str:
+    return next((title for title, names in GROUPS.items() if name in names.split()), "run")
+
+
+def _groups(parser: argparse.ArgumentParser, cls: type) -> dict[str, typing.Any]:
+    """Return {title: group} of the groups of --help in which `cls` has settings; "run" is always there."""
+    there = {"run", *(_group_of(field.name) for field in dataclasses.fields(cls))}
+    return {title: parser.add_argument_group(title) for title in GROUPS if title in there}
 
 
 def to_yaml(config: Config) -> str:

@@ -18,6 +18,16 @@ def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | 
 
 MILLION, BILLION = 10**6, 10**9
 LARGEST = 1e38                                     # what float32, in which all is computed, can hold
+# The groups of --help, in its order: title, settings. What a program has beside these comes under its own title, `run`.
+GROUPS = {
+    "model": "model depth init model_args pretrained pretrained_partial freeze unfreeze_epochs freeze_bn",
+    "data": "image dataset data_dir table val_table columns task val_split holdout image_size split sampling",
+    "augmentation": "augment mixup cutmix tta",
+    "optimization": "epochs batch_size max_steps optimizer lr lr_scale momentum weight_decay decay_norm_bias schedule "
+                    "warmup_epochs step_epochs step_gamma label_smoothing class_weights clip_norm accumulate ema_decay seed",
+    "computing": "eval_batch_size amp device nproc onednn",
+    "run": "",
+}
 TTA = ("none", "flip", "flips", "crops")           # explained at data.transforms.eval_views
 
 

@@ -1,0 +1,98 @@
+"""What programs say to people: the settings that differ, recipes that are cut, the end of a training, who answers."""
+
+import dataclasses
+import shlex
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import printable
+from .settings.fields import NOT_SAVED, Config
+
+WIDTH = 100                                        # columns of wrapped text
+SHAPED = ("cosine", "onecycle")                    # schedules that are made for the whole run
+
+
+def changed(config: Config) -> str:
+    """Return the settings that differ from the defaults, wrapped; one line where none differ."""
+    words = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default and field.name not in (*NOT_SAVED, "output_dir"):
+            words.append(f"{field.name} {_short(value)}")
+    where = config.output_dir / "config.yaml" if config.output_dir else "config.yaml"
+    if not words:
+        return printable(f"settings: the defaults (all: {where})")
+    text = printable(f"settings: {', '.join(words)} (others: the defaults; all: {where})")
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_short(one)}" for key, one in value.items())
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def cuts(config: Config, images: int) -> list[str]:
+    """Return a line for each part of the recipe that this run ends too early for. images: of the training split."""
+    per_epoch = -(-images // config.batch_size)
+    total = config.epochs * per_epoch
+    last = min(config.max_steps or total, total)
+    short = last < total
+    end = f"--max-steps {last} ({last / per_epoch:.2g} epochs)" if short else f"--epochs {config.epochs}"
+    lines = []
+    if round(config.warmup_epochs * per_epoch) > last:
+        lines.append(f"warning: --warmup-epochs {config.warmup_epochs:g} is longer than the run, {end}: the learning rate never "
+                     f"reaches --lr {config.lr:g}")
+    if config.schedule == "step" and config.step_epochs * per_epoch >= last:
+        lines.append(f"warning: --step-epochs {config.step_epochs} is never reached in the run, {end}: the learning rate never "
+                     f"drops")
+    if config.schedule in SHAPED and short:
+        lines.append(f"warning: --max-steps {last} cuts the {config.schedule} schedule, which is made for the {total} steps of "
+                     f"--epochs {config.epochs}")
+    if config.unfreeze_epochs and config.unfreeze_epochs * per_epoch >= last:
+        lines.append(f"warning: --unfreeze-epochs {config.unfreeze_epochs} is never reached in the run, {end}: nothing thaws")
+    return lines
+
+
+def finished(epochs: int, figures: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str) -> str:
+    """Return the sentence that ends a training.
+
+    epochs: whole ones that are done. figures, best: of the last and the best evaluation. seconds: that this start trained;
+    None where nothing was left to do. program: how the training was called, such as "train.py" or "paddle-cls train".
+    """
+    whole = figures["epoch"] == epochs             # not so where --max-steps ended it inside an epoch
+    part = _count(epochs, "epoch") if whole else _count(figures["step"], "step")
+    begin = f"This run had finished before: {part}" if seconds is None else f"Trained {part} in {duration(seconds)}"
+    return printable(f"{begin}: validation accuracy {figures['val/acc1']:.3f} (best {best['val/acc1']:.3f}, epoch "
+                     f"{best['epoch']:g}). Classify a picture: {infer(program)} --image PICTURE --checkpoint "
+                     f"{shlex.quote(str(folder))}")
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:,.0f} {what}{'s' * (number != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """Return 20.4 as "20 s", 80 as "1 min 20 s" and 3700 as "1 h 2 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def infer(program: str) -> str:
+    """Return the command that classifies, for one who called the training `program`."""
+    return "paddle-cls infer" if program.startswith("paddle-cls") else "python infer.py"
+
+
+def answering(place: object, figures: Mapping) -> str:
+    """Return the line that names the checkpoint that answers. figures: of its evaluation, empty where there was none."""
+    if "val/acc1" not in figures:
+        return printable(f"answers by {place} (not evaluated)")
+    return printable(f"answers by {place}: validation accuracy {figures['val/acc1']:.3f}, epoch {figures['epoch']:g}")
