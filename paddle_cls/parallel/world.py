@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..paddle_internals import keeps_statistics, norms, statistics
 from ..system import environment, stopping
 from . import heartbeat, meeting
 
@@ -85,9 +86,7 @@ class World:
         if self.size > 1:
             import paddle
             import paddle.distributed as dist
-            for layer in model.sublayers():
-                if hasattr(layer, "_use_global_stats") and not layer._use_global_stats:
-                    for buffer in (layer._mean, layer._variance):
-                        with paddle.no_grad():
-                            dist.all_reduce(buffer)
-                            buffer.scale_(1 / self.size)
+            for buffer in (buffer for _, norm in norms(model) if not keeps_statistics(norm) for buffer in statistics(norm)):
+                with paddle.no_grad():
+                    dist.all_reduce(buffer)
+                    buffer.scale_(1 / self.size)
