@@ -105,8 +105,8 @@ def test_one_file_alone_touches_private_attributes_of_paddle():
     others = {"_replace", "_asdict", "_actions", "_exit", "_shared_strings", "_ZSt13set_terminatePFvvE"}
     for module, file in MODULES.items():
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")
-                 and not node.attr.startswith("__") and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))}
+        private = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr[:1] == "_" != node.attr[1:2]]
+        found = {node.attr for node in private if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))}
         named = {node.args[1].value for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1
                  and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr", "setattr")
                  and isinstance(node.args[1], ast.Constant) and node.args[1].value[:1] == "_"}

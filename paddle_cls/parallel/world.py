@@ -4,12 +4,20 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from ..paddle_internals import keeps_statistics, norms, statistics
 from ..system import environment, stopping
 from . import heartbeat, meeting
+
+
+class Request(NamedTuple):
+    """What a process asks all for, between two steps."""
+
+    save: bool = False                             # write the last checkpoint
+    signal: int = 0                                # save and leave, for this signal of `stopping.NUMBERS`
 
 
 class World:
@@ -62,6 +70,23 @@ class World:
         tensor = paddle.to_tensor(np.asarray(values, np.float64))
         dist.all_reduce(tensor)
         return tensor.numpy()
+
+    def any(self, own: bool) -> bool:
+        """Return whether it is so in any process."""
+        return bool(self.sum(np.array([float(own)]))[0])
+
+    def sum_and_agree(self, values: np.ndarray, request: Request) -> tuple[np.ndarray, Request]:
+        """Return (`sum` of float64 values (N,), what any process asks for: of several signals the first of NUMBERS).
+
+        It is one exchange, as each costs time in every step.
+        """
+        if self.size == 1:
+            return values, request
+        asked = [request.save, *(number == request.signal for number in stopping.NUMBERS)]
+        numbers = self.sum(np.array([*values, *asked], np.float64))
+        save, *signals = numbers[len(values):]
+        came = [int(number) for number, count in zip(stopping.NUMBERS, signals, strict=True) if count]
+        return numbers[:len(values)], Request(bool(save), came[0] if came else 0)
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         """Return the rows of all processes, one process after the other; they may differ in number."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data import Data
     from ..data.reader import Split
     from ..inference.predictor import Predictor
+    from ..training.objective import Objective
 
 
 def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
@@ -157,22 +158,21 @@ def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarr
     return np.concatenate(logits)
 
 
-def class_weights(config: Config, data):
-    """Return the weight of each class in the loss, None where all weigh the same."""
-    if config.class_weights is None:
-        return None
+def objective(config: Config, data: "Data") -> "Objective":
+    """Return what the settings want to be small: the loss of a sample."""
     from ..data import sampling
-    return sampling.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
+    from ..training.objective import Objective
+    weights = None if config.class_weights is None else sampling.class_weights(
+        config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
+    return Objective(config.label_smoothing, weights)
 
 
 def batches(config: Config, data, transform, world: "World", *, epoch: int, start: int = 0, stop: int | None = None):
     """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
-    from ..data import reader
-    from ..data.augment.mixing import mixed
-    place = {"seed": config.seed, "epoch": epoch, "start": start}
-    parts = reader.batches(data.train, config.batch_size, transform, **place, stop=stop, rank=world.rank, world=world.size,
-                           balanced=config.sampling == "balanced")
-    return reader.prefetch(mixed(parts, mixup=config.mixup, cutmix=config.cutmix, **place))
+    from ..data.augment.mixing import train_batches
+    return train_batches(data.train, config.batch_size, transform, seed=config.seed, epoch=epoch, start=start, stop=stop,
+                         rank=world.rank, world=world.size, balanced=config.sampling == "balanced", mixup=config.mixup,
+                         cutmix=config.cutmix)
 
 
 def build(config: Config, data):
@@ -206,17 +206,6 @@ def optimizer(config: Config, model):
     from ..training.optimizers import build_optimizer
     return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
                            decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
-
-
-def accelerate(model, device: str, wanted: str) -> str:
-    """Let compiled operators compute a model that trains on a CPU; return a line that says what computes, and why."""
-    if device == "gpu":
-        return "computing on the GPU"
-    if wanted == "off":
-        return "computing by Paddle's own CPU operators (--onednn off)"
-    from .. import ops
-    usable, reason = ops.available()
-    return f"computing by {ops.accelerate(model)}" if usable else f"computing by Paddle's own CPU operators: {reason}"
 
 
 def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:

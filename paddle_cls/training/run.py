@@ -150,7 +150,7 @@ class Run:
                 raise UserError(f"--resume: {path}.json has {key} = {shown(info.get(key))}, but now it is {shown(value)}; choose "
                                 f"another --output-dir, or that run's settings and data")
         self.epoch, self.step = info["epoch"], info["step"]
-        self.totals, self.figures, self.best = Totals(**info["totals"]), dict(info["figures"]), info["best"]
+        self.totals, self.figures, self.best = _totals(info["totals"]), dict(info["figures"]), info["best"]
         into = self.step - self.epoch * (per_epoch or 0)       # steps of the epoch under way, whose sums are in `totals`
         if per_epoch and (not 0 <= into <= per_epoch or bool(into) != bool(self.totals.count)):
             raise UserError(f"--resume: {path}.json has epoch = {self.epoch}, step = {self.step} and sums over "
@@ -175,7 +175,7 @@ class Run:
         return self.world.rank == 0 and time.monotonic() - self.saved > 60 * minutes
 
     def predict(self, batches: Iterable[Batch], tensor: Callable = paddle.to_tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold.
+        """Return (logits, labels) as `loop.predict` does, of the weights that a checkpoint would hold.
 
         Raises NotFinite for logits that are not.
         """
@@ -216,6 +216,11 @@ class Run:
             self.best = dict(figures)
             self.save("best")
         self.save("last")
+
+
+def _totals(sums: Mapping) -> Totals:
+    """Return the sums in a checkpoint; older ones had `flags` beside them, which meant nothing after their step."""
+    return Totals(**{name: value for name, value in sums.items() if name != "flags"})
 
 
 def _finite(logits: np.ndarray, what: str, kept: str = "last") -> None:
