@@ -1,5 +1,6 @@
 """Image classification on PaddlePaddle: the Fluid tutorials as `paddle.nn.Layer`s, and what grew from them.
 
+    from paddle_cls import fit                     # trains a network on images
     from paddle_cls import Predictor               # answers of a trained network
 
 Importing this package loads no Paddle; what needs it is loaded when it is asked for. The folders: `data` (sets, images,
@@ -8,7 +9,7 @@ operators), and below them `parallel` (several processes), `formats` (files of s
 """
 
 __version__ = "0.2.0"
-__all__ = ["Predictor"]
+__all__ = ["EarlyStop", "Predictor", "fit"]
 
 
 def __getattr__(name: str) -> object:
@@ -16,4 +17,9 @@ def __getattr__(name: str) -> object:
     if name == "Predictor":
         from .inference.predictor import Predictor
         return Predictor
+    if name in ("fit", "EarlyStop"):
+        from .system import runtime
+        runtime.prepare()                          # before Paddle is loaded, if it is not yet
+        from .training import callbacks, fit
+        return {"fit": fit.fit, "EarlyStop": callbacks.EarlyStop}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ import numpy as np
 from .. import models
 from ..errors import UserError, printable
 from ..parallel.world import World
-from ..system import memory, runtime
+from ..system import lock, memory, runtime
 from ..system.files import read_bytes, write_text, writing
 from .settings.command_line import check_together, keyword_arguments, parse, read_yaml, to_yaml
 from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
@@ -71,10 +71,10 @@ def check_folder(config: Config) -> None:
         if own.is_relative_to(data):
             raise UserError(f"--output-dir {folder}: lies in the folder of the pictures, --data-dir {config.data_dir}; choose "
                             f"another --output-dir")
-    runs = [name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()]
-    if runs and not config.resume:
-        raise UserError(f"{folder} holds a run ({runs[0]}); add --resume to continue it, or choose another --output-dir")
-    if config.resume and not runs:
+    run = lock.run_in(folder)
+    if run and not config.resume:
+        raise UserError(f"{folder} holds a run ({run}); add --resume to continue it, or choose another --output-dir")
+    if config.resume and not run:
         print(f"{folder}: nothing to resume yet; starting from the beginning", flush=True)
 
 

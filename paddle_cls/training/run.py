@@ -40,7 +40,7 @@ class Run:
         Raises UserError for what could not be read again.
         """
         self.folder, self.model, self.optimizer, self.ema, self.scaler = folder, model, optimizer, ema, scaler
-        self.probe = probe
+        self.probe, self.again = probe, f"--resume --output-dir {folder}"          # again: what continues this training
         self.world = world or World()
         self.about = json.loads(json.dumps(about))
         schema.check_about(self.about)
@@ -68,7 +68,7 @@ class Run:
     @property
     def kept(self) -> str:
         """What to tell a user whose training ends early, after a save."""
-        return f"{self.folder}/last is saved, continue with --resume --output-dir {self.folder}"
+        return f"{self.folder}/last is saved, continue with {self.again}"
 
     @contextlib.contextmanager
     def rescued(self, *, fetched: bool = True) -> Iterator[None]:
