@@ -4,13 +4,16 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..paddle_internals import keeps_statistics, norms, statistics
 from ..system import environment, stopping
 from . import heartbeat, meeting
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 class Request(NamedTuple):
@@ -51,7 +54,7 @@ class World:
             heartbeat.follow(exchange)
         yield
 
-    def parallel(self, model, *, changing: bool = False):
+    def parallel(self, model: "nn.Layer", *, changing: bool = False) -> "nn.Layer":
         """Return `model` such that its gradients are averaged over the processes.
 
         changing: some of the weights that are trainable now will be frozen in some steps.
@@ -103,7 +106,7 @@ class World:
         dist.all_gather(parts, paddle.to_tensor(padded))
         return np.concatenate([part.numpy()[:count] for part, count in zip(parts, counts, strict=True)])
 
-    def average_statistics(self, model) -> None:
+    def average_statistics(self, model: "nn.Layer") -> None:
         """Make BN's running statistics, which each process keeps of its own images, their mean over the processes.
 
         Those that are frozen stay as they are, to the last bit.

@@ -17,10 +17,16 @@ from .settings.command_line import check_together, keyword_arguments, parse, rea
 from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
 
 if TYPE_CHECKING:
-    from ..data import Data
-    from ..data.reader import Split
+    import paddle
+    from paddle import nn
+
+    from ..checkpoints import pretrained
+    from ..data.dataset import Data
+    from ..data.reader import Reader, Split, Transform
     from ..inference.predictor import Predictor
+    from ..training import freezing
     from ..training.objective import Objective
+    from ..training.run import Run
 
 
 def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
@@ -108,7 +114,7 @@ def model_settings(config: Config) -> dict:
             **keyword_arguments(further, config.model_args or {}, f"--model-args of {config.model}")}
 
 
-def load(config: Config, world: "World"):
+def load(config: Config, world: World) -> "Data":
     """Return the Data; where it must be downloaded, the first process does so for all.
 
     Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
@@ -167,7 +173,8 @@ def objective(config: Config, data: "Data") -> "Objective":
     return Objective(config.label_smoothing, weights)
 
 
-def batches(config: Config, data, transform, world: "World", *, epoch: int, start: int = 0, stop: int | None = None):
+def batches(config: Config, data: "Data", transform: "Transform", world: World, *, epoch: int, start: int = 0,
+            stop: int | None = None) -> "Reader":
     """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
     from ..data.augment.mixing import train_batches
     return train_batches(data.train, config.batch_size, transform, seed=config.seed, epoch=epoch, start=start, stop=stop,
@@ -175,7 +182,7 @@ def batches(config: Config, data, transform, world: "World", *, epoch: int, star
                          cutmix=config.cutmix)
 
 
-def build(config: Config, data):
+def build(config: Config, data: "Data") -> "tuple[nn.Layer, dict]":
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
     if "image_size" in models.model_arguments(config.model):
@@ -184,7 +191,8 @@ def build(config: Config, data):
     return models.build_model(config.model, data.outputs, **arguments), arguments
 
 
-def adapt(config: Config, model, arguments: dict, data, world: "World"):
+def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "Data",
+          world: World) -> "tuple[pretrained.Report | None, freezing.Freezing]":
     """Set the pretrained weights and freeze layers; return (the Report, None where there are no `weights` to set; Freezing)."""
     from ..checkpoints import pretrained
     from ..training import freezing
@@ -201,14 +209,15 @@ def adapt(config: Config, model, arguments: dict, data, world: "World"):
     return report, freezing.Freezing(model, layers, unfreeze_epochs=config.unfreeze_epochs, freeze_bn=config.freeze_bn)
 
 
-def optimizer(config: Config, model):
+def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer":
     """Return the optimizer of the trainable weights."""
     from ..training.optimizers import build_optimizer
     return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
                            decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
 
 
-def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:
+def introduce(config: Config, run: "Run", data: "Data", resumed: bool, speed: str,
+              report: "pretrained.Report | None" = None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
     from ..data.listing import table_of
     text, folder = to_yaml(config), config.output_dir

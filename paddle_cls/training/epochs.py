@@ -4,11 +4,12 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..data import Data
+from ..data.dataset import Data
 from ..data.reader import Reader, Split, Transform, batches, num_batches, prefetch
 from ..errors import UserError
 from ..evaluation import binary, metrics
@@ -95,9 +96,13 @@ def train(parts: Training) -> Result:
         return Result(run.folder, run.step, dict(run.figures), dict(run.best or {}), history,
                       log.folder if world.rank == 0 else None, signal)
 
-    bar = None
-    stop = stopping.Stop(lambda: bar.close(f"stopped by a signal after step {run.step}; {run.kept}"), alone=world.size == 1) \
-        if parts.signals else stopping.Unheard()
+    bar: Progress | None = None
+
+    def told() -> None:
+        if bar:
+            bar.close(f"stopped by a signal after step {run.step}; {run.kept}")
+
+    stop = stopping.Stop(told, alone=world.size == 1) if parts.signals else stopping.Unheard()
     with stop, run.rescued(fetched=plan.fetch_every == 1 or world.size == 1):
         while run.step < last or run.figures.get("step") != run.step:  # a run may have been killed before its evaluation
             frozen = parts.freezing.begin(run.epoch)
@@ -114,7 +119,7 @@ def train(parts: Training) -> Result:
                 means = run.totals.means("train/")
                 log.every(plan.log_every, run.step, {"lr": parts.updater.schedule(run.step - 1), **means})
                 ends = steps_are_called and world.any(
-                    calls.asks_to_stop(parts.callbacks, "on_step_end", lambda m=means: state(m, run.epoch + 1)))
+                    calls.asks_to_stop(parts.callbacks, "on_step_end", partial(state, means, run.epoch + 1)))
                 if request.signal or request.save or ends:
                     run.save("last")
                 if request.signal:
@@ -130,27 +135,28 @@ def train(parts: Training) -> Result:
             stop.allow()                           # nothing of the epoch can be lost any more
             logits, labels = _predict(parts, data.val)
             threshold = binary.choose_threshold(*_predict(parts, data.holdout)) if data.holdout else None
-            figures = {"step": run.step, "epoch": run.epoch + 1, "lr": parts.updater.schedule(run.step - 1),
+            epoch = run.epoch + 1
+            figures = {"step": run.step, "epoch": epoch, "lr": parts.updater.schedule(run.step - 1),
                        **run.totals.means("train/"), **metrics.classification(logits, labels, "val/", threshold=threshold)}
             figures |= dict(own_metrics(parts.metrics, logits, labels, figures))
             log.scalars(run.step, {**figures, **timing})       # before the checkpoint: a kill between repeats, not loses, it
             run.end_epoch(figures, whole=run.step == first + per_epoch)
             history.append(figures)
             ends = bool(parts.callbacks) and world.any(
-                calls.asks_to_stop(parts.callbacks, "on_epoch_end", lambda f=figures: state(f, f["epoch"])))
+                calls.asks_to_stop(parts.callbacks, "on_epoch_end", partial(state, figures, epoch)))
             with world.first():                    # charts of many images take seconds, and gloo waits for 30 only
                 log.pictures(run.step, data.val.images, logits, labels, data.classes, run.model.parameters(),
                              threshold=threshold, last=ends or run.step >= last)
-            bar.close(epoch_line(plan.epochs, run.figures, run.best, timing))
+            bar.close(epoch_line(plan.epochs, run.figures, run.best or figures, timing))
             if ends:
                 if shown and run.step < last:
-                    print(f"stopped by a callback after epoch {figures['epoch']}", flush=True)
+                    print(f"stopped by a callback after epoch {epoch}", flush=True)
                 break
     log.close()
     return result()
 
 
-def _rows(run: Run) -> list[dict[str, float]]:
+def _rows(run: Run) -> list[dict]:
     """Return the metrics of the epochs that a run has behind it. Raises UserError for a metrics.jsonl that is broken."""
     return [row for row in read_rows(run.folder / "metrics.jsonl")
             if "epoch" in row and row["step"] <= run.step and row["epoch"] <= run.epoch]

@@ -4,17 +4,18 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from .. import models, ops
-from ..data import Data, Normalization, Split, transforms
 from ..data.augment.mixing import train_batches
-from ..data.images.transforms import HALF
-from ..data.loading import SHARE
-from ..data.reader import Transform
+from ..data.dataset import Data
+from ..data.images.transforms import HALF, Normalization
+from ..data.loading import SHARE, transforms
+from ..data.reader import Split, Transform
 from ..data.splits import hold_out
 from ..errors import UserError
 from ..parallel.world import World
@@ -27,7 +28,7 @@ from .optimizers import EMA, Schedule, build_optimizer, build_schedule
 from .run import Run
 from .updater import Updater
 
-Part = Split | tuple[np.ndarray, np.ndarray]       # or (images uint8 (N, H, W, 3) RGB, labels int (N,))
+Part: TypeAlias = Split | tuple[np.ndarray, np.ndarray]        # or (images uint8 (N, H, W, 3) RGB, labels int (N,))
 
 
 @paddle.utils.unique_name.guard()                  # parameters and moments get the names of a new process, which resume asks for

@@ -48,7 +48,7 @@ def choose(what: str, model: nn.Layer, head: Collection[str]) -> list[str]:
             raise UserError(f"--freeze: {unknown('layer', layer, {*parts, *layers} if layer else parts)}; or body, or how "
                             f"many of its parts")
     order = {layer: next(i for i, name in enumerate(names) if inside(name, [layer])) for layer in wanted}
-    return sorted((layer for layer in order if not inside(layer, set(order) - {layer})), key=order.get)
+    return sorted((layer for layer in order if not inside(layer, set(order) - {layer})), key=order.__getitem__)
 
 
 class Freezing:

@@ -85,7 +85,7 @@ def _fetch(pending: list[StepSums], totals: Totals, waited: float, step: int, wo
     """Add the sums of the last steps to `totals`; return what all processes together ask for."""
     losses = paddle.stack([sums.loss for sums in pending]).numpy()
     correct = float(paddle.stack([sums.correct for sums in pending]).sum())
-    count = sum(sums.count for sums in pending)
+    count = sum(sums.images for sums in pending)
     numbers, agreed = world.sum_and_agree(np.array([correct, count, waited, *losses], np.float64), request)
     correct, count, waited, *losses = numbers.tolist()
     for number, loss in enumerate(losses, step - len(losses) + 1):

@@ -1,14 +1,14 @@
 """What a training makes small: the loss of each sample, from logits and labels."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 # What a network gives in training: logits (N, C), or those and [(weight, logits of an auxiliary head), ...].
-Outputs = paddle.Tensor | tuple[paddle.Tensor, Sequence[tuple[float, paddle.Tensor]]]
+Outputs: TypeAlias = paddle.Tensor | tuple[paddle.Tensor, Sequence[tuple[float, paddle.Tensor]]]
 
 
 class Targets(NamedTuple):

@@ -17,11 +17,11 @@ from .optimizers import EMA, Schedule, trainable
 
 
 class StepSums(NamedTuple):
-    """Sums over the images of this process's part of a batch. The tensors are () float32, still on the device."""
+    """Sums over this process's part of a batch, of so many images. The tensors are () float32, still on the device."""
 
     loss: paddle.Tensor
     correct: paddle.Tensor
-    count: int
+    images: int
 
 
 class Updater:
