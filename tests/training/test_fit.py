@@ -161,6 +161,17 @@ def test_a_layer_without_a_name_is_told_what_a_predictor_needs(tmp_path):
     assert json.loads((tmp_path / "named" / "last.json").read_text())["model"] == {"name": "mine:Linear", "arguments": {}}
 
 
+def test_a_layer_of_the_callers_keeps_its_classes(tmp_path):
+    """While it trains, compiled operators may compute it."""
+    net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4), paddle.nn.ReLU(), paddle.nn.Flatten(),
+                               paddle.nn.Linear(144, 3))
+    before = net[0].weight.numpy()
+    own(tmp_path / "run", model=net, epochs=1)
+    assert [type(layer) for layer in (net, *net)] == [paddle.nn.Sequential, paddle.nn.Conv2D, paddle.nn.BatchNorm2D,
+                                                      paddle.nn.ReLU, paddle.nn.Flatten, paddle.nn.Linear]
+    assert not np.array_equal(net[0].weight.numpy(), before)
+
+
 def test_an_own_optimizer_schedule_and_augmentation(tmp_path):
     net = Linear()
     rates, grey = [], []
