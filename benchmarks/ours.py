@@ -24,11 +24,11 @@ def network(model: str, file: str) -> dict:
     import paddle
 
     from paddle_cls.models import build_model, count_parameters
+    from paddle_cls.paddle_internals import forget_statistics, norms
     paddle.seed(0)
     net = build_model(model, 10)
-    for layer in net.sublayers():
-        if hasattr(layer, "_momentum"):            # statistics that fit the weights, as after training
-            layer._momentum = 0.0
+    for _, norm in norms(net):                     # statistics that fit the weights, as after training
+        forget_statistics(norm)
     images = np.random.default_rng(0).standard_normal((8, 3, 32, 32), np.float32)
     with paddle.no_grad():
         net(paddle.randn([32, 3, 32, 32]))

@@ -1,5 +1,6 @@
 """Image classification on PaddlePaddle: the Fluid tutorials as `paddle.nn.Layer`s, and what grew from them.
 
+    from paddle_cls import fit                     # trains a network on images
     from paddle_cls import Predictor               # answers of a trained network
 
 Importing this package loads no Paddle; what needs it is loaded when it is asked for. The folders: `data` (sets, images,
@@ -11,7 +12,7 @@ import warnings
 
 from .version import __version__
 
-__all__ = ["Predictor", "__version__"]
+__all__ = ["EarlyStop", "Predictor", "__version__", "fit"]
 
 warnings.filterwarnings("ignore", message="No ccache found")     # Paddle's, at its import: of no use to a user
 
@@ -21,4 +22,9 @@ def __getattr__(name: str) -> object:
     if name == "Predictor":
         from .inference.predictor import Predictor
         return Predictor
+    if name in ("fit", "EarlyStop"):
+        from .system import runtime
+        runtime.prepare()                          # before Paddle is loaded, if it is not yet
+        from .training import callbacks, fit
+        return {"fit": fit.fit, "EarlyStop": callbacks.EarlyStop}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,22 +21,24 @@ MAY_IMPORT = {
     "errors": "",
     "version": "",
     "named": "errors",
+    "paddle_internals": "",
     "system": "errors",
-    "parallel": "errors system",
+    "parallel": "errors paddle_internals system",
     "formats": "errors system",
     "data": "errors named system formats",
     "models": "errors named system",
-    "ops": "errors system models",
+    "ops": "errors paddle_internals system models",
     "checkpoints": "errors version system formats",
     "evaluation": "errors system",
-    "inference": "errors named system data models ops checkpoints evaluation.metrics",
-    "training": "errors system parallel formats data models ops checkpoints evaluation",
+    "inference": "errors named paddle_internals system data models ops checkpoints evaluation.metrics",
+    "training": "errors paddle_internals system parallel formats data models ops checkpoints evaluation",
     "programs": "errors named system parallel formats data models ops checkpoints evaluation inference training",
 }
 ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
 # Folder: what it may import beside Python's own modules.
 LIBRARIES = {
-    "errors": "", "version": "", "named": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
+    "errors": "", "version": "", "named": "", "paddle_internals": "paddle",
+    "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
     "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",
@@ -99,6 +101,23 @@ def test_a_folder_holds_few_modules():
         if file.stem != "__init__" and file.parent.name != "models":           # one file a family of networks
             folders.setdefault(file.parent, []).append(file.name)
     assert {folder: names for folder, names in folders.items() if len(names) > MOST_MODULES} == {}
+
+
+def test_one_file_alone_touches_private_attributes_of_paddle():
+    """`x._name` of another object: outside `paddle_internals` only of the standard library's and openpyxl's."""
+    others = {"_replace", "_asdict", "_actions", "_exit", "_shared_strings", "_ZSt13set_terminatePFvvE"}
+    for module, file in MODULES.items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        private = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr[:1] == "_" != node.attr[1:2]]
+        found = {node.attr for node in private if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))}
+        named = {node.args[1].value for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1
+                 and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr", "setattr")
+                 and isinstance(node.args[1], ast.Constant) and node.args[1].value[:1] == "_"}
+        own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        own |= {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+                and node.value.id == "self" and isinstance(node.ctx, ast.Store)}
+        assert module == "paddle_internals" or (found | named) - others - own == set(), module
 
 
 def test_only_programs_see_settings_and_nobody_imports_a_program():

@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     labels: np.ndarray                             # int64 (B,)
     indices: np.ndarray                            # int64 (B,): places of the images in their split
     total: int                                     # images of the whole batch, over all processes
-    others: np.ndarray | None = None               # int64 (B,): labels of what is mixed into the images (see data.mixing)
-    share: float = 1.0                             # of `labels` in the targets; the rest is the share of `others`
+    labels_b: np.ndarray | None = None             # int64 (B,): labels of the second images, if two are mixed (augment.mixing)
+    lam: float = 1.0                               # share of `labels` in the targets; `labels_b` has the rest
 
 
 class Split:

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..evaluation import metrics
 from ..ops.build import NoCache, Unavailable
 from ..ops.runner import Runner
+from ..paddle_internals import norm_settings, statistics
 from ..system import cache, runtime
 from ..system.files import hash_of, locked, part_name, writing
 from . import plan, trace
@@ -117,8 +118,9 @@ def _fold_norms(model: nn.Layer) -> None:
     for chain in model.sublayers(include_self=True):
         for (_, conv), (name, norm) in pairwise(chain.named_children()) if isinstance(chain, nn.Sequential) else ():
             if type(conv) is nn.Conv2D and type(norm) is nn.BatchNorm2D:
-                scale = norm.weight / paddle.sqrt(norm._variance + norm._epsilon)
-                bias = -norm._mean if conv.bias is None else conv.bias - norm._mean
+                mean, variance = statistics(norm)
+                scale = norm.weight / paddle.sqrt(variance + norm_settings(norm).epsilon)
+                bias = -mean if conv.bias is None else conv.bias - mean
                 conv.weight.set_value(conv.weight * scale.reshape([-1, 1, 1, 1]))
                 conv.bias = conv.create_parameter([len(scale)], is_bias=True)
                 conv.bias.set_value(norm.bias + bias * scale)

@@ -80,10 +80,16 @@ MODELS: dict[str, str | Callable[..., "nn.Layer"]] = {
 }
 
 
+UNNAMED = "layer of class "                        # begins the name of a network that `fit` got as a layer, without a name
+
+
 def check_name(name: str) -> None:
     """Raise UserError, with the nearest name, unless `name` is in MODELS, or is module:Net and the module is there."""
     if name in MODELS:
         return
+    if name.startswith(UNNAMED):
+        raise UserError(f"its network, a {name}, was given to fit without a name to build it by; train with fit(..., "
+                        f"model_name=\"module:Net\"), or load the weights into the layer and use Predictor(lambda: layer, ...)")
     if not named.is_named(name):
         raise UserError(unknown("model", name, MODELS, lister="python -m paddle_cls.models"))
     named.check(name, "--model")

@@ -11,7 +11,7 @@ from . import build
 if TYPE_CHECKING:
     from paddle import nn
 
-__all__ = ["accelerate", "available", "restore"]
+__all__ = ["accelerate", "available", "restore", "speed_up"]
 
 
 def available() -> tuple[bool, str]:
@@ -45,6 +45,16 @@ def accelerate(model: "nn.Layer") -> str:
     layers = model.sublayers(include_self=True)
     convolutions, norms = (sum(isinstance(layer, kind) for layer in layers) for kind in (Conv2D, (BatchNorm2D, BatchNorm)))
     return f"oneDNN operators for {convolutions} convolutions, {norms} batch norms"
+
+
+def speed_up(model: "nn.Layer", device: str, *, wanted: bool = True) -> str:
+    """Let the operators compute a model that trains on a CPU, where they can; return a line that says what computes, and why."""
+    if device == "gpu":
+        return "computing on the GPU"
+    if not wanted:
+        return "computing by Paddle's own CPU operators (--onednn off)"
+    usable, reason = available()
+    return f"computing by {accelerate(model)}" if usable else f"computing by Paddle's own CPU operators: {reason}"
 
 
 def restore(model: "nn.Layer") -> None:

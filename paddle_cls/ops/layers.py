@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import paddle
 from paddle import nn
-from paddle.base import core
 from paddle.vision import ops as vision
 from paddle.vision.models import resnet as zoo
 
 from ..models import resnet
+from ..paddle_internals import conv_settings, hooked, keeps_statistics, norm_settings, run_operator, statistics
 
 # The same for each number, whatever its place.
 POINTWISE = (nn.ReLU, nn.ReLU6, nn.Identity, nn.Hardswish, nn.Silu, nn.Swish, nn.Sigmoid)
@@ -26,11 +26,6 @@ def to_nhwc(x):
 def to_nchw(x):
     """Return (N, H, W, C) as (N, C, H, W), a view and no copy; anything but a tensor of 4 dimensions as it is."""
     return x.transpose([0, 3, 1, 2]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
-
-
-def _op(name: str, *arguments) -> paddle.Tensor:
-    result = core.eager._run_custom_op(name, *arguments)
-    return result[0] if isinstance(result, (list, tuple)) else result
 
 
 def _usable(x) -> bool:
@@ -54,15 +49,11 @@ def _margins(padding) -> list[int] | None:
     return pair and [pair[0], pair[0], pair[1], pair[1]]
 
 
-def _hooked(layer: nn.Layer) -> bool:
-    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
-
-
 def conv_geometry(conv: nn.Conv2D) -> list[int] | None:
     """Return stride (2), padding (4), dilation (2), groups for the operator, None where it cannot do the layer."""
-    stride, margins, dilation = _pair(conv._stride), _margins(conv._updated_padding), _pair(conv._dilation)
-    plain = conv._padding_mode == "zeros" and conv._padding_algorithm == "EXPLICIT" and conv._data_format == "NCHW"
-    return [*stride, *margins, *dilation, conv._groups] if plain and stride and margins and dilation else None
+    own = conv_settings(conv)
+    stride, margins, dilation = _pair(own.stride), _margins(own.padding), _pair(own.dilation)
+    return [*stride, *margins, *dilation, own.groups] if own.plain and stride and margins and dilation else None
 
 
 def pool_geometry(pool: nn.MaxPool2D) -> list[int] | None:
@@ -75,21 +66,21 @@ def pool_geometry(pool: nn.MaxPool2D) -> list[int] | None:
 
 def _conv(conv: nn.Conv2D, x: paddle.Tensor, bias: paddle.Tensor | None, relu: bool) -> paddle.Tensor:
     need_dw = not conv.weight.stop_gradient or (bias is not None and not bias.stop_gradient)
-    return _op("paddle_cls_conv", x, conv.weight, bias, conv_geometry(conv), relu, not x.stop_gradient, need_dw)
+    return run_operator("paddle_cls_conv", x, conv.weight, bias, conv_geometry(conv), relu, not x.stop_gradient, need_dw)
 
 
 def _norm(bn: nn.BatchNorm2D, x: paddle.Tensor, bias: paddle.Tensor | None = None,
           residual: paddle.Tensor | None = None, relu: bool = False) -> paddle.Tensor:
-    training = bn.training and not bn._use_global_stats
-    return _op("paddle_cls_norm", x, bn.weight, bn.bias, bn._mean, bn._variance, bias, residual,
-               training, relu, bn._momentum, bn._epsilon)
+    training, own = bn.training and not keeps_statistics(bn), norm_settings(bn)
+    return run_operator("paddle_cls_norm", x, bn.weight, bn.bias, *statistics(bn), bias, residual,
+                        training, relu, own.momentum, own.epsilon)
 
 
 def _flat(layers: Sequence[nn.Layer]) -> list[nn.Layer]:
     """Return the layers with nested Sequentials replaced by their parts."""
     parts = []
     for layer in layers:
-        parts += _flat(list(layer)) if isinstance(layer, Sequential) and not _hooked(layer) else [layer]
+        parts += _flat(list(layer)) if isinstance(layer, Sequential) and not hooked(layer) else [layer]
     return parts
 
 
@@ -102,11 +93,11 @@ def run(layers: Sequence[nn.Layer], x: paddle.Tensor, residual: paddle.Tensor | 
     i = 0
 
     def following(kind: type) -> bool:
-        return i < len(parts) and isinstance(parts[i], kind) and not _hooked(parts[i])
+        return i < len(parts) and isinstance(parts[i], kind) and not hooked(parts[i])
 
     while i < len(parts):
         part, i = parts[i], i + 1
-        if _hooked(part) or not _usable(x):
+        if hooked(part) or not _usable(x):
             x = to_nhwc(part(to_nchw(x)))
         elif isinstance(part, (Conv2D, BatchNorm2D)):
             bias, bn = None, part
@@ -157,14 +148,14 @@ class BatchNorm(_Inside, nn.BatchNorm):
     """nn.BatchNorm by the operator, with its own ReLU where it has one."""
 
     def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
-        return _norm(self, x, relu=self._act == "relu")
+        return _norm(self, x, relu=norm_settings(self).activation == "relu")
 
 
 class MaxPool2D(_Inside, nn.MaxPool2D):
     """nn.MaxPool2D by the operator."""
 
     def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
-        return _op("paddle_cls_max_pool", x, pool_geometry(self))
+        return run_operator("paddle_cls_max_pool", x, pool_geometry(self))
 
 
 class Dropout(_Inside, nn.Dropout):
@@ -173,7 +164,7 @@ class Dropout(_Inside, nn.Dropout):
     def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
         if not self.training or self.p == 0:
             return x
-        return _op("paddle_cls_dropout", x, paddle.randint(0, 2**31 - 1, [2], "int64"), float(self.p))
+        return run_operator("paddle_cls_dropout", x, paddle.randint(0, 2**31 - 1, [2], "int64"), float(self.p))
 
 
 class Sequential(_Inside, nn.Sequential):
@@ -214,7 +205,8 @@ def _around(block: zoo.BasicBlock | zoo.BottleneckBlock, x: paddle.Tensor) -> pa
 
 
 def _plain(bn: nn.BatchNorm) -> bool:
-    return bn._data_layout == "NCHW" and bn._act in (None, "relu") and not bn._trainable_statistics
+    own = norm_settings(bn)
+    return own.channels_first and own.activation in (None, "relu") and not own.always_by_batch
 
 
 def _always(layer: nn.Layer) -> bool:
@@ -224,7 +216,7 @@ def _always(layer: nn.Layer) -> bool:
 # By the exact type of a layer: the class that takes its place, and whether that can do what this layer asks.
 REPLACEMENTS: dict[type, tuple[type, Callable[[nn.Layer], bool]]] = {
     nn.Conv2D: (Conv2D, lambda conv: conv_geometry(conv) is not None),
-    nn.BatchNorm2D: (BatchNorm2D, lambda bn: bn._data_format == "NCHW"),
+    nn.BatchNorm2D: (BatchNorm2D, lambda bn: norm_settings(bn).channels_first),
     nn.MaxPool2D: (MaxPool2D, lambda pool: pool_geometry(pool) is not None),
     nn.Dropout: (Dropout, lambda drop: drop.axis is None and drop.mode == "upscale_in_train" and 0 <= drop.p < 1),
     nn.BatchNorm: (BatchNorm, _plain),

@@ -4,11 +4,23 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..paddle_internals import keeps_statistics, norms, statistics
 from ..system import environment, stopping
 from . import heartbeat, meeting
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+class Request(NamedTuple):
+    """What a process asks all for, between two steps."""
+
+    save: bool = False                             # write the last checkpoint
+    signal: int = 0                                # save and leave, for this signal of `stopping.NUMBERS`
 
 
 class World:
@@ -42,7 +54,7 @@ class World:
             heartbeat.follow(exchange)
         yield
 
-    def parallel(self, model, *, changing: bool = False):
+    def parallel(self, model: "nn.Layer", *, changing: bool = False) -> "nn.Layer":
         """Return `model` such that its gradients are averaged over the processes.
 
         changing: some of the weights that are trainable now will be frozen in some steps.
@@ -62,6 +74,23 @@ class World:
         dist.all_reduce(tensor)
         return tensor.numpy()
 
+    def any(self, own: bool) -> bool:
+        """Return whether it is so in any process."""
+        return bool(self.sum(np.array([float(own)]))[0])
+
+    def sum_and_agree(self, values: np.ndarray, request: Request) -> tuple[np.ndarray, Request]:
+        """Return (`sum` of float64 values (N,), what any process asks for: of several signals the first of NUMBERS).
+
+        It is one exchange, as each costs time in every step.
+        """
+        if self.size == 1:
+            return values, request
+        asked = [request.save, *(number == request.signal for number in stopping.NUMBERS)]
+        numbers = self.sum(np.array([*values, *asked], np.float64))
+        save, *signals = numbers[len(values):]
+        came = [int(number) for number, count in zip(stopping.NUMBERS, signals, strict=True) if count]
+        return numbers[:len(values)], Request(bool(save), came[0] if came else 0)
+
     def gather(self, values: np.ndarray) -> np.ndarray:
         """Return the rows of all processes, one process after the other; they may differ in number."""
         if self.size == 1:
@@ -77,7 +106,7 @@ class World:
         dist.all_gather(parts, paddle.to_tensor(padded))
         return np.concatenate([part.numpy()[:count] for part, count in zip(parts, counts, strict=True)])
 
-    def average_statistics(self, model) -> None:
+    def average_statistics(self, model: "nn.Layer") -> None:
         """Make BN's running statistics, which each process keeps of its own images, their mean over the processes.
 
         Those that are frozen stay as they are, to the last bit.
@@ -85,9 +114,7 @@ class World:
         if self.size > 1:
             import paddle
             import paddle.distributed as dist
-            for layer in model.sublayers():
-                if hasattr(layer, "_use_global_stats") and not layer._use_global_stats:
-                    for buffer in (layer._mean, layer._variance):
-                        with paddle.no_grad():
-                            dist.all_reduce(buffer)
-                            buffer.scale_(1 / self.size)
+            for buffer in (buffer for _, norm in norms(model) if not keeps_statistics(norm) for buffer in statistics(norm)):
+                with paddle.no_grad():
+                    dist.all_reduce(buffer)
+                    buffer.scale_(1 / self.size)

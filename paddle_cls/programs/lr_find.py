@@ -8,7 +8,7 @@ rate. Of train.py's settings lr, schedule, epochs, max_steps, ema_decay and npro
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,11 @@ from ..system import runtime
 from ..system.files import write_bytes, write_text, writing
 from . import setup
 from .settings.fields import LrFindConfig
+
+if TYPE_CHECKING:
+    from ..data.reader import Batch
+    from ..training.objective import Objective
+    from ..training.updater import Updater
 
 PROGRAM = "lr_find"
 DIVERGED = 4.0                                     # times the lowest loss so far
@@ -47,7 +52,7 @@ def until_divergence(losses: Iterable[float]) -> np.ndarray:
             kept.append(float(loss))
             if len(kept) >= 5:
                 lowest = min(lowest, float(np.mean(kept[-5:])))
-    except ArithmeticError:                        # engine.NotFinite
+    except ArithmeticError:                        # NotFinite
         pass
     return np.array(kept)
 
@@ -75,22 +80,23 @@ def suggest(rates: np.ndarray, smoothed: np.ndarray, *, diverged: bool) -> Sugge
     return Suggestion(float(rates[lowest] / 10), float(rates[lowest]), note)
 
 
-def losses(model, optimizer, batches: Callable[[int], Iterable], rates: Sequence[float], **training) -> Iterator[float]:
-    """Train and yield the mean loss of each batch, a batch a rate; afterwards the weights are what they were.
+def losses(updater: "Updater", objective: "Objective", batches: Callable[[int], Iterable["Batch"]],
+           steps: int) -> Iterator[float]:
+    """Train for some steps and yield the mean loss of each batch; afterwards the weights are what they were.
 
-    batches: epoch (from 0) -> the Batches of a pass. training: arguments of `engine.train_one_epoch`.
+    updater: its schedule gives the rate of each step. batches: epoch (from 0) -> the Batches of a pass.
     """
     from ..training.loop import Totals, train_one_epoch
+    model = updater.network
     before = {name: value.numpy() for name, value in model.state_dict().items()}
     totals, done, epoch = Totals(), 0, 0
     try:
-        while done < len(rates):
-            for step in train_one_epoch(model, batches(epoch), optimizer, lambda step: float(rates[step]), step=done,
-                                        totals=totals, **training):
+        while done < steps:
+            for reached in train_one_epoch(batches(epoch), objective, updater, totals, step=done):
                 yield totals.loss / totals.count
                 totals.clear()
-                done = step
-                if done == len(rates):
+                done = reached.step
+                if done == steps:
                     return
             epoch += 1
     finally:
@@ -132,7 +138,9 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
     """Yield the training loss at each rate, from the data and the network that the settings ask for."""
     from tqdm import tqdm
 
+    from .. import ops
     from ..data import transforms
+    from ..training.updater import Updater
     world = World()
     device = runtime.set_device(config.device)
     cast, scaler = runtime.mixed_precision(config.amp, device)
@@ -143,14 +151,14 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
     report, freezing = setup.adapt(config, model, arguments, data, world)
     if report:
         print(f"pretrained: {report.short()}")
-    print(setup.accelerate(model, device, config.onednn), flush=True)
+    print(ops.speed_up(model, device, wanted=config.onednn != "off"), flush=True)
     optimizer = setup.optimizer(config, model)
     print(freezing.begin(0), end="\n" if config.freeze or config.freeze_bn else "", flush=True)
 
-    found = losses(model, optimizer, lambda epoch: setup.batches(config, data, transform, world, epoch=epoch)(), rates,
-                   seed=config.seed, label_smoothing=config.label_smoothing, class_weights=setup.class_weights(config, data),
-                   accumulate=config.accumulate, clip_norm=config.clip_norm, cast=cast, scaler=scaler,
-                   tensor=runtime.copier(device))
+    updater = Updater(model, optimizer, lambda step: float(rates[step]), seed=config.seed, accumulate=config.accumulate,
+                      clip_norm=config.clip_norm, cast=cast, scaler=scaler, tensor=runtime.copier(device))
+    found = losses(updater, setup.objective(config, data),
+                   lambda epoch: setup.batches(config, data, transform, world, epoch=epoch)(), len(rates))
     yield from tqdm(found, total=len(rates), desc="steps", disable=None, leave=False)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .. import models
 from ..errors import UserError, printable
 from ..parallel.world import World
-from ..system import memory, runtime
+from ..system import lock, memory, runtime
 from ..system.files import read_bytes, write_text, writing
 from . import console_lines
 from .settings.command_line import check_together, keyword_arguments, parse, read_yaml, to_yaml
@@ -19,9 +19,16 @@ from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
 from .settings.own_code import check_named, folder_name
 
 if TYPE_CHECKING:
-    from ..data import Data
-    from ..data.reader import Split
+    import paddle
+    from paddle import nn
+
+    from ..checkpoints import pretrained
+    from ..data.dataset import Data
+    from ..data.reader import Reader, Split, Transform
     from ..inference.predictor import Predictor
+    from ..training import freezing
+    from ..training.objective import Objective
+    from ..training.run import Run
 
 
 def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
@@ -70,10 +77,10 @@ def check_folder(config: Config) -> None:
         if own.is_relative_to(data):
             raise UserError(f"--output-dir {folder}: lies in the folder of the pictures, --data-dir {config.data_dir}; choose "
                             f"another --output-dir")
-    runs = [name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()]
-    if runs and not config.resume:
-        raise UserError(f"{folder} holds a run ({runs[0]}); add --resume to continue it, or choose another --output-dir")
-    if config.resume and not runs:
+    run = lock.run_in(folder)
+    if run and not config.resume:
+        raise UserError(f"{folder} holds a run ({run}); add --resume to continue it, or choose another --output-dir")
+    if config.resume and not run:
         print(f"{folder}: nothing to resume yet; starting from the beginning", flush=True)
 
 
@@ -106,7 +113,7 @@ def model_settings(config: Config) -> dict:
             **keyword_arguments(further, config.model_args or {}, f"--model-args of {config.model}")}
 
 
-def load(config: Config, world: "World"):
+def load(config: Config, world: World) -> "Data":
     """Return the Data; where it must be downloaded, the first process does so for all.
 
     Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
@@ -156,25 +163,25 @@ def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarr
     return np.concatenate(logits)
 
 
-def class_weights(config: Config, data):
-    """Return the weight of each class in the loss, None where all weigh the same."""
-    if config.class_weights is None:
-        return None
+def objective(config: Config, data: "Data") -> "Objective":
+    """Return what the settings want to be small: the loss of a sample."""
     from ..data import sampling
-    return sampling.class_weights(config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
+    from ..training.objective import Objective
+    weights = None if config.class_weights is None else sampling.class_weights(
+        config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
+    return Objective(config.label_smoothing, weights)
 
 
-def batches(config: Config, data, transform, world: "World", *, epoch: int, start: int = 0, stop: int | None = None):
+def batches(config: Config, data: "Data", transform: "Transform", world: World, *, epoch: int, start: int = 0,
+            stop: int | None = None) -> "Reader":
     """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
-    from ..data import reader
-    from ..data.augment.mixing import mixed
-    place = {"seed": config.seed, "epoch": epoch, "start": start}
-    parts = reader.batches(data.train, config.batch_size, transform, **place, stop=stop, rank=world.rank, world=world.size,
-                           balanced=config.sampling == "balanced")
-    return reader.prefetch(mixed(parts, mixup=config.mixup, cutmix=config.cutmix, **place))
+    from ..data.augment.mixing import train_batches
+    return train_batches(data.train, config.batch_size, transform, seed=config.seed, epoch=epoch, start=start, stop=stop,
+                         rank=world.rank, world=world.size, balanced=config.sampling == "balanced", mixup=config.mixup,
+                         cutmix=config.cutmix)
 
 
-def build(config: Config, data):
+def build(config: Config, data: "Data") -> "tuple[nn.Layer, dict]":
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
     size = config.image_size or data.image_size
@@ -186,7 +193,8 @@ def build(config: Config, data):
     return model, arguments
 
 
-def adapt(config: Config, model, arguments: dict, data, world: "World"):
+def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "Data",
+          world: World) -> "tuple[pretrained.Report | None, freezing.Freezing]":
     """Set the pretrained weights and freeze layers; return (the Report, None where there are no `weights` to set; Freezing)."""
     from ..checkpoints import pretrained
     from ..training import freezing
@@ -203,25 +211,15 @@ def adapt(config: Config, model, arguments: dict, data, world: "World"):
     return report, freezing.Freezing(model, layers, unfreeze_epochs=config.unfreeze_epochs, freeze_bn=config.freeze_bn)
 
 
-def optimizer(config: Config, model):
+def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer":
     """Return the optimizer of the trainable weights."""
     from ..training.optimizers import build_optimizer
     return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
                            decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
 
 
-def accelerate(model, device: str, wanted: str) -> str:
-    """Let compiled operators compute a model that trains on a CPU; return a line that says what computes, and why."""
-    if device == "gpu":
-        return "computing on the GPU"
-    if wanted == "off":
-        return "computing by Paddle's own CPU operators (--onednn off)"
-    from .. import ops
-    usable, reason = ops.available()
-    return f"computing by {ops.accelerate(model)}" if usable else f"computing by Paddle's own CPU operators: {reason}"
-
-
-def introduce(config: Config, run, data, resumed: bool, speed: str, report=None) -> None:
+def introduce(config: Config, run: "Run", data: "Data", resumed: bool, speed: str,
+              report: "pretrained.Report | None" = None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
     from ..data.listing import table_of
     folder = config.output_dir

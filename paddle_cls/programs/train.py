@@ -8,12 +8,13 @@ import dataclasses
 import json
 import sys
 import time
+from functools import partial
 
 from ..errors import NotFinite
 from ..named import is_named
 from ..parallel import launch, machines
 from ..parallel.world import World
-from ..system import entry, lock, runtime, stopping
+from ..system import entry, lock, runtime
 from . import console_lines, setup
 from .settings.fields import Config
 
@@ -81,26 +82,27 @@ def train(config: Config, world: World) -> int:
     world.join(device)
     if world.size > 1:
         machines.watch(PROGRAM, config.output_dir)
-    tensor = runtime.copier(device)
 
+    from .. import ops
     from ..checkpoints.info import About
     from ..data import transforms
-    from ..data.reader import batches, num_batches, prefetch
-    from ..evaluation import binary, metrics
-    from ..training import loop, optimizers
-    from ..training.log import Log, Progress, epoch_line, read_rows, watched
+    from ..training import epochs, optimizers
+    from ..training.log import read_rows
     from ..training.run import Run
+    from ..training.updater import Updater
 
     data = setup.load(config, world)
-    weights = setup.class_weights(config, data)
+    objective = setup.objective(config, data)
     train_transform, eval_transform = transforms(data, config.image_size, config.augment)
-    per_epoch = num_batches(len(data.train), config.batch_size)
-    last = min(config.max_steps or sys.maxsize, config.epochs * per_epoch)
+    plan = epochs.Plan(config.epochs, config.batch_size, config.eval_batch_size, max_steps=config.max_steps,
+                       log_every=config.log_every, fetch_every=1 if device == "cpu" else config.log_every,
+                       save_minutes=config.save_minutes)
+    per_epoch, last = plan.steps(len(data.train))
 
     runtime.seed_step(config.seed, 0)
     model, arguments = setup.build(config, data)
     report, freezing = setup.adapt(config, model, arguments, data, world)
-    speed = setup.accelerate(model, device, config.onednn)
+    speed = ops.speed_up(model, device, wanted=config.onednn != "off")
     optimizer = setup.optimizer(config, model)
     schedule = optimizers.build_schedule(
         config.schedule, config.lr, total=config.epochs * per_epoch, warmup=round(config.warmup_epochs * per_epoch),
@@ -117,63 +119,21 @@ def train(config: Config, world: World) -> int:
         run.check_given(run.folder / "last" if resumed else config.pretrained)
     machines.check_alike(world, dataclasses.asdict(config), data.classes,
                          {"training": data.train.labels, "validation": data.val.labels}, run.step)
-    main_process = world.rank == 0
-    if main_process:
+    if world.rank == 0:
         read_rows(config.output_dir / "metrics.jsonl")         # a broken one is refused before anything is written
         setup.introduce(config, run, data, resumed, speed, report)
-    log = Log(config.output_dir, run.step, run.epoch, active=main_process)
-    network = world.parallel(model, changing=bool(config.unfreeze_epochs))
-
-    def predict(split):
-        parts = batches(split, config.eval_batch_size, eval_transform, rank=world.rank, world=world.size)
-        return run.predict(watched(prefetch(parts)(), "evaluation", len(split), active=main_process), tensor)
-
-    bar = None
+    updater = Updater(world.parallel(model, changing=bool(config.unfreeze_epochs)), optimizer, schedule, seed=config.seed,
+                      clip_norm=config.clip_norm, accumulate=config.accumulate, ema=run.ema, scaler=scaler, cast=cast,
+                      tensor=runtime.copier(device), world=world)
     started = time.monotonic() if run.step < last or run.figures.get("step") != run.step else None
-    stop = stopping.Stop(lambda: bar.close(f"stopped by a signal after step {run.step}; {run.kept}"), alone=world.size == 1)
-    with stop, run.rescued(fetched=device == "cpu" or world.size == 1):
-        while run.step < last or run.figures.get("step") != run.step:  # a run may have been killed before its evaluation
-            state = freezing.begin(run.epoch)
-            if state and main_process:
-                print(state, flush=True)
-            bar = Progress(f"epoch {run.epoch + 1}/{config.epochs}", len(data.train), run.totals, active=main_process)
-            first = run.epoch * per_epoch
-            reader = setup.batches(config, data, train_transform, world, epoch=run.epoch, start=run.step - first,
-                                      stop=last - first)
-            stop.defer()
-            for step in loop.train_one_epoch(
-                    network, reader(), optimizer, schedule, step=run.step, totals=run.totals, seed=config.seed,
-                    label_smoothing=config.label_smoothing, class_weights=weights, accumulate=config.accumulate,
-                    clip_norm=config.clip_norm, ema=run.ema, world=world, cast=cast, scaler=scaler, tensor=tensor,
-                    fetch_every=1 if device == "cpu" else config.log_every,
-                    flags=lambda: (run.save_due(config.save_minutes), *stop.flags())):
-                run.step = step
-                log.every(config.log_every, run.step, {"lr": schedule(run.step - 1), **run.totals.means("train/")})
-                due, *came = run.totals.flags
-                number = stop.asked(came)
-                if number or due:
-                    run.save("last")
-                if number:
-                    stop.tell()
-                    return 128 + number
-                bar.show(run.totals)               # last: a terminal that is gone keeps nothing from being saved
-            timing = bar.timing(run.totals)        # of the steps, not of the saving
-            run.save("last")
-            stop.allow()                           # nothing of the epoch can be lost any more
-            logits, labels = predict(data.val)
-            threshold = binary.choose_threshold(*predict(data.holdout)) if data.holdout else None
-            figures = {"step": run.step, "epoch": run.epoch + 1, "lr": schedule(run.step - 1), **run.totals.means("train/"),
-                       **metrics.classification(logits, labels, threshold=threshold).flat("val/")}
-            log.scalars(run.step, {**figures, **timing})       # before the checkpoint: a kill between repeats, not loses, it
-            run.end_epoch(figures, whole=run.step == first + per_epoch)
-            with world.first():                    # charts of many images take seconds, and gloo waits for 30 only
-                log.pictures(run.step, data.val.images, logits, labels, data.classes, model.parameters(),
-                             threshold=threshold, last=run.step >= last)
-            bar.close(epoch_line(config.epochs, run.figures, run.best, timing))
-    log.close()
-    if main_process:
+    # the place for what a flag asks for of `training.callbacks`, such as EarlyStop(config.monitor, config.patience)
+    done = epochs.train(epochs.Training(data, run, objective, updater, plan, read=partial(
+        setup.batches, config, data, train_transform, world), evaluates=eval_transform, freezing=freezing))
+    if done.signal:
+        return 128 + done.signal
+    if world.rank == 0:
         seconds = None if started is None else time.monotonic() - started
-        print(console_lines.finished(run.epoch, run.figures, run.best, seconds, config.output_dir, PROGRAM))
-        print(json.dumps({"output_dir": str(config.output_dir), "visualdl": str(log.folder), "step": run.step,
-                          "final": run.figures, "best": run.best}), flush=True)
+        print(console_lines.finished(run.epoch, done.metrics, done.best, seconds, config.output_dir, PROGRAM))
+        print(json.dumps({"output_dir": str(done.output_dir), "visualdl": str(done.visualdl), "step": done.step,
+                          "final": done.metrics, "best": done.best}), flush=True)
     return 0

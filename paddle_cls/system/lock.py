@@ -13,6 +13,11 @@ NAME = ".training.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, getattr(errno, "ENOTSUP", errno.ENOSYS), getattr(errno, "EOPNOTSUPP", errno.ENOSYS))
 
 
+def run_in(folder: Path) -> str:
+    """Return the name of a file that shows that a folder holds a run, or ""."""
+    return next((name for name in ("config.yaml", "last.json", "metrics.jsonl") if (folder / name).exists()), "")
+
+
 @contextlib.contextmanager
 def training_in(folder: Path, *, active: bool = True) -> Iterator[None]:
     """Have the run folder for this training alone inside the block. It is made at need, and removed where it stays empty.

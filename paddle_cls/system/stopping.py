@@ -166,6 +166,23 @@ def held(numbers: Sequence[int] = NUMBERS) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+class Unheard(contextlib.nullcontext):
+    """In the place of a `Stop`, for a training in somebody's own program, which answers its signals itself."""
+
+    def wanted(self) -> int:
+        """Return 0: no signal is to be answered here."""
+        return 0
+
+    def defer(self) -> None:
+        """Do nothing."""
+
+    def allow(self) -> None:
+        """Do nothing."""
+
+    def tell(self) -> None:
+        """Do nothing."""
+
+
 class Stop:
     """The signals to a training, in a `with` block.
 
@@ -189,13 +206,9 @@ class Stop:
             if handler is not None:
                 signal.signal(number, handler)
 
-    def flags(self) -> list[float]:
-        """Return for each of NUMBERS whether it came, to be summed over the processes."""
-        return [float(number in self.came) for number in NUMBERS]
-
-    def asked(self, flags: Sequence[float]) -> int:
-        """Return the signal to leave for, of flags that were summed over the processes, or 0."""
-        return next((int(number) for number, flag in zip(NUMBERS, flags, strict=True) if flag), 0)
+    def wanted(self) -> int:
+        """Return the signal that this process is to leave for, the first of NUMBERS that came, or 0."""
+        return next((int(number) for number in NUMBERS if number in self.came), 0)
 
     def defer(self) -> None:
         """From here on a signal is noted only: the steps that follow would be lost."""

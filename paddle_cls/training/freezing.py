@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from paddle import nn
 
 from ..errors import UserError, unknown
+from ..paddle_internals import keep_statistics, keeps_statistics, norms
 
 
 def inside(name: str, layers: Collection[str]) -> bool:
@@ -47,7 +48,7 @@ def choose(what: str, model: nn.Layer, head: Collection[str]) -> list[str]:
             raise UserError(f"--freeze: {unknown('layer', layer, {*parts, *layers} if layer else parts)}; or body, or how "
                             f"many of its parts")
     order = {layer: next(i for i, name in enumerate(names) if inside(name, [layer])) for layer in wanted}
-    return sorted((layer for layer in order if not inside(layer, set(order) - {layer})), key=order.get)
+    return sorted((layer for layer in order if not inside(layer, set(order) - {layer})), key=order.__getitem__)
 
 
 class Freezing:
@@ -66,8 +67,7 @@ class Freezing:
         """
         self.layers, self.unfreeze_epochs, self.freeze_bn = list(layers), unfreeze_epochs, freeze_bn
         self.weights = {name: weight for name, weight in model.named_parameters() if not weight.stop_gradient}
-        self.norms = {name: (layer, layer._use_global_stats) for name, layer in model.named_sublayers()
-                      if hasattr(layer, "_use_global_stats")}
+        self.norms = {name: (layer, keeps_statistics(layer)) for name, layer in norms(model)}
         self.said = ""
         if unfreeze_epochs and not layers:
             raise UserError("--unfreeze-epochs: nothing is frozen; say what with --freeze, such as --freeze body")
@@ -92,5 +92,5 @@ class Freezing:
     def _freeze(self, layers: Sequence[str]) -> None:
         for name, weight in self.weights.items():
             weight.stop_gradient = inside(name, layers)
-        for name, (layer, usual) in self.norms.items():          # model.train() leaves this alone
-            layer._use_global_stats = True if self.freeze_bn or inside(name, layers) else usual
+        for name, (layer, usual) in self.norms.items():
+            keep_statistics(layer, True if self.freeze_bn or inside(name, layers) else usual)

@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 
 from ..errors import UserError, unknown
+from ..paddle_internals import norms, statistics
 
 Schedule = Callable[[int], float]                  # optimizer step, from 0 -> learning rate
 # What Paddle's optimizers keep of each weight, and its first value: one number, or (None) zeros of the weight's shape.
@@ -145,8 +146,7 @@ class EMA:
 
     def __init__(self, model: nn.Layer, decay: float):
         self.decay = decay
-        norms = [layer for layer in model.sublayers(include_self=True) if hasattr(layer, "_use_global_stats")]
-        self.weights = [*trainable(model), *(statistic for norm in norms for statistic in (norm._mean, norm._variance))]
+        self.weights = [*trainable(model), *(statistic for _, norm in norms(model) for statistic in statistics(norm))]
         self.averages = [p.detach().clone() for p in self.weights]
 
     def update(self, step: int) -> None:

@@ -39,7 +39,7 @@ class Run:
         probe: images float32 (N, 3, H, W), to which a network that is worth saving has finite answers.
         """
         self.folder, self.model, self.optimizer, self.ema, self.scaler = folder, model, optimizer, ema, scaler
-        self.probe = probe
+        self.probe, self.again = probe, f"--resume --output-dir {folder}"          # again: what continues this training
         self.world = world or World()
         self.about = about
         self.epoch, self.step = 0, 0
@@ -66,7 +66,7 @@ class Run:
     @property
     def kept(self) -> str:
         """What to tell a user whose training ends early, after a save."""
-        return f"{self.folder}/last is saved, continue with --resume --output-dir {self.folder}"
+        return f"{self.folder}/last is saved, continue with {self.again}"
 
     @contextlib.contextmanager
     def rescued(self, *, fetched: bool = True) -> Iterator[None]:
@@ -174,7 +174,7 @@ class Run:
         return self.world.rank == 0 and time.monotonic() - self.saved > 60 * minutes
 
     def predict(self, batches: Iterable[Batch], tensor: Callable = paddle.to_tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return (logits, labels) as `engine.predict` does, of the weights that a checkpoint would hold.
+        """Return (logits, labels) as `loop.predict` does, of the weights that a checkpoint would hold.
 
         Raises NotFinite for logits that are not.
         """

@@ -22,7 +22,7 @@ from paddle_cls.models.profile import measure, profile
 from paddle_cls.ops.runner import Runner
 from paddle_cls.programs import infer, train
 from paddle_cls.training.log import read_rows
-from paddle_cls.training.loop import sample_losses
+from paddle_cls.training.objective import Objective
 
 EVERY = pytest.mark.parametrize("name", MODELS)
 FAMILIES = {(MODELS[name].partition(".")[0], facts(name).paper): name for name in reversed(MODELS)}        # the first of each
@@ -86,7 +86,7 @@ def test_network(name, quick):
     for _, logits in outputs:
         assert logits.shape == [4, about.classes] and logits.dtype == paddle.float32 and np.isfinite(logits.numpy()).all()
     labels = paddle.to_tensor([0, 3, 5, 9]) % about.classes
-    sum(weight * sample_losses(logits, labels).sum() for weight, logits in outputs).backward()
+    sum(weight * Objective().losses(logits, labels).sum() for weight, logits in outputs).backward()
     parameters = {key: p for key, p in model.named_parameters() if not p.stop_gradient}
     assert all(np.isfinite(p.grad.numpy()).all() for p in parameters.values())
     # A bias before BN shifts nothing: its gradient is rounding alone, and may be 0.

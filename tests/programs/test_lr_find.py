@@ -12,6 +12,8 @@ from paddle_cls.data.reader import Batch
 from paddle_cls.errors import UserError
 from paddle_cls.programs import lr_find
 from paddle_cls.training import optimizers
+from paddle_cls.training.objective import Objective
+from paddle_cls.training.updater import Updater
 
 
 def parabola(rates, curvature: float):
@@ -83,7 +85,7 @@ def test_each_batch_is_trained_at_its_rate_over_several_passes_and_the_weights_c
             yield Batch(np.eye(2, dtype="float32")[[i]], np.array([1]), np.array([i]), 1)
 
     optimizer = optimizers.build_optimizer("momentum", model, momentum=0.0)
-    found = list(lr_find.losses(model, optimizer, batches, rates, seed=0))
+    found = list(lr_find.losses(Updater(model, optimizer, rates.__getitem__), Objective(), batches, len(rates)))
     assert passes == [0, 1] and len(found) == 3
     weight, bias = during[0].astype("float64"), before["bias"].astype("float64")
     for i, rate in enumerate(rates):               # softmax cross entropy by hand: image i % 2 is a row of the unit matrix

@@ -1,6 +1,7 @@
 """The training step against the same mathematics done by hand, and the passes over a split."""
 
 import contextlib
+import signal
 
 import numpy as np
 import paddle
@@ -8,9 +9,11 @@ import pytest
 
 from paddle_cls.data.reader import Split, batches
 from paddle_cls.evaluation import metrics
-from paddle_cls.training import loop
-from paddle_cls.training.loop import NotFinite, Totals, predict, sample_losses, train_one_epoch
+from paddle_cls.parallel.world import Request, World
+from paddle_cls.training.loop import NotFinite, Totals, predict, train_one_epoch
+from paddle_cls.training.objective import Objective
 from paddle_cls.training.optimizers import EMA, build_optimizer, trainable
+from paddle_cls.training.updater import Updater
 
 
 def split(count: int = 10, classes: int = 3) -> Split:
@@ -27,13 +30,16 @@ def linear(outputs: int = 3) -> paddle.nn.Layer:
     return paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(48, outputs))
 
 
-def train(model, *, batch_size=4, epochs=1, lr=0.1, name="momentum", ema=None, **kwargs) -> Totals:
-    optimizer, step = build_optimizer(name, model), 0
+def updater(model, *, lr=0.1, name="momentum", **kwargs) -> Updater:
+    return Updater(model, build_optimizer(name, model), lambda step: lr, **kwargs)
+
+
+def train(model, *, batch_size=4, epochs=1, objective=None, **kwargs) -> Totals:
+    makes, step = updater(model, **kwargs), 0
     for epoch in range(epochs):
         totals = Totals()
         reader = batches(split(), batch_size, scaled, seed=1, epoch=epoch)
-        step = list(train_one_epoch(model, reader(), optimizer, lambda step: lr, step=step, totals=totals, seed=0,
-                                    ema=ema, **kwargs))[-1]
+        step = list(train_one_epoch(reader(), objective or Objective(), makes, totals, step=step))[-1].step
     return totals
 
 
@@ -47,7 +53,7 @@ def test_losses_equal_the_formula(smoothing):
     labels = np.array([0, 1, 2, 3, 3])
     targets = np.eye(4)[labels] * (1 - smoothing) + smoothing / 4
     expected = -(targets * np.log(metrics.probabilities(logits))).sum(1)
-    got = sample_losses(paddle.to_tensor(logits), paddle.to_tensor(labels), smoothing)
+    got = Objective(smoothing).losses(paddle.to_tensor(logits), paddle.to_tensor(labels))
     assert got.numpy() == pytest.approx(expected, rel=1e-5)
 
 
@@ -58,7 +64,8 @@ def test_one_logit_means_binary_cross_entropy(smoothing):
     targets = labels * (1 - smoothing) + smoothing / 2
     p = 1 / (1 + np.exp(-z[:, 0]))
     expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p))
-    assert sample_losses(paddle.to_tensor(z), paddle.to_tensor(labels), smoothing).numpy() == pytest.approx(expected, rel=1e-5)
+    got = Objective(smoothing).losses(paddle.to_tensor(z), paddle.to_tensor(labels))
+    assert got.numpy() == pytest.approx(expected, rel=1e-5)
 
 
 def test_totals_are_those_of_the_samples_though_the_last_batch_is_short():
@@ -95,9 +102,7 @@ def test_ema_follows_every_step():
     model = linear()
     ema = EMA(model, 0.9)
     expected, step = weights(model), 0
-    optimizer, totals = build_optimizer("momentum", model), Totals()
-    for step in train_one_epoch(model, batches(split(), 4, scaled)(), optimizer, lambda step: 0.1, step=0, totals=totals,
-                                seed=0, ema=ema):
+    for step, _ in train_one_epoch(batches(split(), 4, scaled)(), Objective(), updater(model, ema=ema), Totals()):
         decay = min(0.9, step / (9 + step))        # the count starts at 0 before the first step
         expected = decay * expected + (1 - decay) * weights(model)
     assert step == 3
@@ -109,8 +114,7 @@ def test_dropout_depends_on_seed_and_step_alone():
     def run(seed, step):
         model = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Dropout(0.5), linear()[1])
         totals = Totals()
-        list(train_one_epoch(model, batches(split(), 10, scaled)(), build_optimizer("momentum", model), lambda step: 0.1,
-                             step=step, totals=totals, seed=seed))
+        list(train_one_epoch(batches(split(), 10, scaled)(), Objective(), updater(model, seed=seed), totals, step=step))
         return totals.loss
     assert run(0, 5) == run(0, 5)
     assert len({run(0, 5), run(0, 6), run(1, 5)}) == 3
@@ -121,8 +125,8 @@ def test_a_loss_that_is_not_finite_names_its_step(fetch_every):
     model = linear()
     model[1].weight.register_hook(lambda grad: grad * float("nan"))    # the second step's weights are no numbers
     with pytest.raises(NotFinite, match="the loss of step 42 is nan"):
-        list(train_one_epoch(model, batches(split(), 4, scaled)(), build_optimizer("momentum", model), lambda step: 0.1,
-                             step=40, totals=Totals(), seed=0, fetch_every=fetch_every))
+        list(train_one_epoch(batches(split(), 4, scaled)(), Objective(), updater(model), Totals(), step=40,
+                             fetch_every=fetch_every))
 
 
 @pytest.mark.parametrize("fetch_every", [1, 2, 20])
@@ -136,18 +140,32 @@ def test_the_loss_is_fetched_only_when_asked(monkeypatch, fetch_every):
     for name in ("numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__array__"):
         monkeypatch.setattr(paddle.Tensor, name, counted(getattr(paddle.Tensor, name)))
     model = linear()
-    steps = list(train_one_epoch(model, batches(split(), 1, scaled)(), build_optimizer("momentum", model),
-                                 lambda step: 0.1, step=0, totals=Totals(), seed=0, fetch_every=fetch_every,
-                                 label_smoothing=0.1, clip_norm=1.0, ema=EMA(model, 0.9)))
+    makes = updater(model, clip_norm=1.0, ema=EMA(model, 0.9))
+    steps = [reached.step for reached in train_one_epoch(batches(split(), 1, scaled)(), Objective(0.1), makes, Totals(),
+                                                         fetch_every=fetch_every)]
     assert steps == [*range(fetch_every, 10, fetch_every), 10]
     assert 2 * len(steps) <= len(fetches) <= 4 * len(steps)            # losses; correct, as a number by way of an array
 
 
-def test_flags_are_summed_into_the_totals():
-    totals = Totals()
-    list(train_one_epoch(linear(), batches(split(), 10, scaled)(), build_optimizer("momentum", linear()),
-                         lambda step: 0.1, step=0, totals=totals, seed=0, flags=lambda: (1, 0, 2)))
-    assert totals.flags == [1, 0, 2]
+def test_what_a_process_asks_for_comes_back_with_the_totals():
+    asked = iter([Request(), Request(save=True), Request(signal=15)])
+    reached = list(train_one_epoch(batches(split(), 4, scaled)(), Objective(), updater(linear()), Totals(),
+                                   asks=lambda: next(asked)))
+    assert reached == [(1, (False, 0)), (2, (True, 0)), (3, (False, 15))]
+
+
+def test_several_processes_agree_on_what_any_of_them_asks_for(monkeypatch):
+    """Of two signals the first of stopping.NUMBERS; the sums are exchanged with it, at once."""
+    one, two = World(), World()
+    one.size = two.size = 2
+    sent = []
+    monkeypatch.setattr(two, "sum", lambda values: sent.append(values) or values)
+    two.sum_and_agree(np.array([5.0]), Request(save=True, signal=signal.SIGTERM))
+    monkeypatch.setattr(one, "sum", lambda values: values + sent[0])
+    sums, agreed = one.sum_and_agree(np.array([2.0]), Request(signal=signal.SIGINT))
+    assert sums.tolist() == [7.0] and agreed == Request(save=True, signal=signal.SIGINT) and len(sent) == 1
+    monkeypatch.setattr(one, "sum", lambda values: values)
+    assert one.sum_and_agree(np.array([2.0]), Request())[1] == Request()
 
 
 def test_mixed_precision_casts_the_forward_pass_and_scales_the_loss():
@@ -211,7 +229,7 @@ def test_a_process_without_images_joins_in_without_touching_the_statistics():
     model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 2, 1), paddle.nn.BatchNorm2D(2))
     empty = next(batches(split(3), 3, scaled, rank=3, world=4)())
     before = {k: v.numpy().copy() for k, v in model.state_dict().items()}
-    loss, correct, count = loop._join_in(model, empty)
+    loss, correct, count = updater(model).backward(empty, Objective())
     assert (loss.item(), correct.item(), count) == (0, 0, 0)
     assert all(not p.grad.numpy().any() for p in trainable(model))
     assert all((before[k] == v.numpy()).all() for k, v in model.state_dict().items())

@@ -3,11 +3,11 @@
 import numpy as np
 import paddle
 import pytest
-from test_engine import linear, scaled, split, train
+from test_engine import linear, scaled, split, train, updater
 
 from paddle_cls.data.reader import batches
-from paddle_cls.training import loop
-from paddle_cls.training.loop import predict, sample_losses
+from paddle_cls.training.loop import predict
+from paddle_cls.training.objective import Objective
 from paddle_cls.training.optimizers import trainable
 
 
@@ -30,7 +30,7 @@ def test_auxiliary_heads_are_trained_with_their_weight_and_not_counted():
     batch = next(batches(split(), 10, scaled, seed=1, epoch=0)())
     x = twin.norm(paddle.flatten(paddle.to_tensor(batch.images), 1))
     labels = paddle.to_tensor(batch.labels)
-    main, second = (sample_losses(head(x), labels).mean() for head in (twin.main, twin.second))
+    main, second = (Objective().losses(head(x), labels).mean() for head in (twin.main, twin.second))
     (main + 0.3 * second).backward()
     for moved, weight in zip(trainable(model), trainable(twin), strict=True):
         assert moved.numpy() == pytest.approx(weight.numpy() - 0.1 * weight.grad.numpy(), abs=1e-5), weight.name
@@ -44,6 +44,6 @@ def test_a_process_without_images_joins_in_with_its_auxiliary_heads():
     model = TwoHeads()
     empty = next(batches(split(3), 3, scaled, rank=3, world=4)())
     before = model.norm._mean.numpy().copy()
-    loop._join_in(model, empty)
+    updater(model).backward(empty, Objective())
     assert all(p.grad is not None and not p.grad.numpy().any() for p in trainable(model))
     assert (before == model.norm._mean.numpy()).all() and model.norm.training and model.training

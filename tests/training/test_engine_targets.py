@@ -5,14 +5,14 @@ import contextlib
 import numpy as np
 import paddle
 import pytest
-from test_engine import linear, scaled, split, train
+from test_engine import linear, scaled, split, train, updater
 
 from paddle_cls.data.reader import Batch, batches
 from paddle_cls.data.sampling import class_weights
 from paddle_cls.evaluation import metrics
 from paddle_cls.parallel.world import World
-from paddle_cls.training import loop
-from paddle_cls.training.loop import predict, sample_losses
+from paddle_cls.training.loop import predict
+from paddle_cls.training.objective import Objective
 from paddle_cls.training.optimizers import trainable
 
 
@@ -22,18 +22,16 @@ def test_class_weights_multiply_the_losses(outputs, smoothing):
     logits = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, outputs)).astype(np.float32))
     labels = paddle.to_tensor(np.array([0, 1, 1, 0] if outputs == 1 else [0, 1, 2, 1]))
     weights = np.array([0.5, 2.0, 3.0], np.float32)
-    plain = sample_losses(logits, labels, smoothing).numpy()
-    weighted = sample_losses(logits, labels, smoothing, paddle.to_tensor(weights)).numpy()
+    plain = Objective(smoothing).losses(logits, labels).numpy()
+    weighted = Objective(smoothing, weights).losses(logits, labels).numpy()
     assert weighted == pytest.approx(plain * weights[labels.numpy()], rel=1e-6)
 
 
-def gradient(model, batch: Batch, world_size: int = 1, **loss) -> tuple[np.ndarray, float, float]:
-    """Return (the gradient, sum of losses, correct) of `_backward`."""
+def gradient(model, batch: Batch, world_size: int = 1, accumulate: int = 1, **loss) -> tuple[np.ndarray, float, float]:
+    """Return (the gradient, sum of losses, correct) of `Updater.backward`."""
     world = World()
     world.size = world_size
-    loss = {"label_smoothing": 0.0, "class_weights": None, "accumulate": 1, **loss}
-    total, correct, _ = loop._backward(model, batch, **loss, world=world, cast=contextlib.nullcontext, scaler=None,
-                                         tensor=paddle.to_tensor)
+    total, correct, _ = updater(model, accumulate=accumulate, world=world).backward(batch, Objective(**loss))
     found = np.concatenate([p.grad.numpy().ravel() for p in trainable(model)])
     model.clear_gradients()
     return found, float(total), float(correct)
@@ -45,7 +43,7 @@ def test_the_gradient_of_a_mixed_batch_is_the_mix_of_the_gradients(outputs, accu
     model = linear(outputs)
     images = scaled(split(8).images, None)
     own, others = np.random.default_rng(3).integers(0, max(outputs, 2), (2, 8))
-    weights = paddle.to_tensor([0.5, 2.0, 1.0])
+    weights = np.array([0.5, 2.0, 1.0], np.float32)
     loss = {"label_smoothing": 0.1, "class_weights": weights}
     parts = [gradient(model, Batch(images, labels, np.arange(8), 8), **loss) for labels in (own, others)]
     found = gradient(model, Batch(images, own, np.arange(8), 8, others, 0.7), accumulate=accumulate, **loss)
@@ -66,7 +64,7 @@ def test_a_mixed_image_is_right_by_the_share_of_the_guess_in_its_target():
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_weights_give_several_processes_and_parts_the_gradient_of_one(processes, accumulate):
     """The processes' gradients are averaged, their sums add up; some parts have only images of much or of little weight."""
-    model, weights = linear(), paddle.to_tensor([3.0, 0.5, 0.1])
+    model, weights = linear(), np.array([3.0, 0.5, 0.1], np.float32)
     model.no_sync = contextlib.nullcontext         # what a DataParallel has
     images, labels = scaled(split().images, None), np.array([0, 0, 1, 2, 2, 2, 1, 1, 0, 2])
     whole = Batch(images, labels, np.arange(10), 10)
@@ -84,7 +82,7 @@ def test_weighted_losses_by_hand():
     model[0].bias.set_value(np.zeros(3, np.float32))
     batch = Batch(np.array([[1, 1], [2, 0]], np.float32), np.array([0, 2]), np.arange(2), 2)
     probabilities = metrics.probabilities(np.array([[1, 2, 0], [2, 0, -2]]))
-    found, total, _ = gradient(model, batch, class_weights=paddle.to_tensor([0.25, 1.0, 3.0]))
+    found, total, _ = gradient(model, batch, class_weights=np.array([0.25, 1.0, 3.0], np.float32))
     assert total == pytest.approx(-0.25 * np.log(probabilities[0, 0]) - 3 * np.log(probabilities[1, 2]), rel=1e-5)
     error = (probabilities - np.eye(3)[[0, 2]]) * [[0.25], [3]]
     assert found[:6] == pytest.approx((batch.images.T @ error / 2).ravel(), abs=1e-6)
@@ -92,6 +90,6 @@ def test_weighted_losses_by_hand():
 
 def test_the_loss_of_an_epoch_is_the_weighted_mean():
     weights = class_weights("a=5", ("a", "b", "c"), split().labels)
-    totals = train(linear(), lr=0.0, batch_size=3, class_weights=weights)
+    totals = train(linear(), lr=0.0, batch_size=3, objective=Objective(class_weights=weights))
     logits, labels = predict(linear(), batches(split(), 3, scaled)())
     assert totals.means()["loss"] == pytest.approx(np.average(metrics.losses(logits, labels), weights=weights[labels]), rel=1e-5)

@@ -17,6 +17,8 @@ from paddle_cls.errors import UserError
 from paddle_cls.programs import train
 from paddle_cls.training import loop, optimizers
 from paddle_cls.training.freezing import Freezing, body, choose
+from paddle_cls.training.objective import Objective
+from paddle_cls.training.updater import Updater
 
 HEAD = ["fc.weight", "fc.bias"]
 PARTS = ["conv1", "res1", "res2", "res3"]
@@ -42,8 +44,8 @@ def learn(model, optimizer, steps: int, first: int = 0, **more) -> None:
     def batches():
         for _ in range(steps):
             yield Batch(rng.normal(size=(4, 3, 8, 8)).astype("float32"), rng.integers(0, 10, 4), np.arange(4), 4)
-    assert list(loop.train_one_epoch(model, batches(), optimizer, lambda step: 0.01, step=first, totals=loop.Totals(), seed=0,
-                                       **more))
+    makes = Updater(model, optimizer, lambda step: 0.01, **more)
+    assert list(loop.train_one_epoch(batches(), Objective(), makes, loop.Totals(), step=first))
 
 
 def test_the_head_is_found_whatever_its_name_and_the_body_is_what_is_below():
