@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "models": "errors system",
     "ops": "errors system models",
     "checkpoints": "errors system formats",
-    "evaluation": "errors system",
+    "evaluation": "errors system formats",
     "inference": "errors system data models ops checkpoints evaluation.metrics",
-    "training": "errors system parallel formats data models ops checkpoints evaluation",
+    "training": "errors system parallel formats data models ops checkpoints evaluation.metrics evaluation.binary",
     "programs": "errors system parallel formats data models ops checkpoints evaluation inference training",
 }
 ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
@@ -37,8 +37,8 @@ LIBRARIES = {
     "errors": "", "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
-    "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",
-    "training": "numpy paddle tqdm PIL visualdl matplotlib", "programs": "numpy matplotlib paddle tqdm visualdl yaml",
+    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy paddle",
+    "training": "numpy paddle tqdm PIL visualdl", "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }
 MOST_MODULES = 12
 

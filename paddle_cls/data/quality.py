@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..formats import fonts
 from ..system.files import hash_of
 from ..system.threads import for_each
 from .images.transforms import decode, resize
@@ -82,7 +83,8 @@ def contact_sheet(listing: Listing) -> Image.Image:
     """Return a row for each of the first SHOWN classes: its name and up to ROW training pictures, evenly out of all."""
     classes = listing.classes[:SHOWN]
     sheet = Image.new("RGB", (SIDE * (ROW + 2), SIDE * len(classes)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw, chinese = ImageDraw.Draw(sheet), fonts.for_names(classes)
+    font = ImageFont.truetype(chinese, 14) if chinese else ImageFont.load_default(14)
     for row, name in enumerate(classes):
         draw.text((6, SIDE * row + SIDE // 2), name[:24], "black", font, anchor="lm")
         places = np.flatnonzero(listing.train.labels == row)

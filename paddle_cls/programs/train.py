@@ -82,7 +82,7 @@ def train(config: Config, world: World) -> int:
 
     from ..data import transforms
     from ..data.reader import batches, num_batches, prefetch
-    from ..evaluation import binary, metrics
+    from ..evaluation import binary, charts, metrics
     from ..training import loop, optimizers
     from ..training.log import Log, Progress, epoch_line, read_rows
     from ..training.run import Run
@@ -118,7 +118,7 @@ def train(config: Config, world: World) -> int:
     if main_process:
         read_rows(config.output_dir / "metrics.jsonl")         # a broken one is refused before anything is written
         setup.introduce(config, run, data, resumed, speed, report)
-    log = Log(config.output_dir, run.step, run.epoch, active=main_process)
+    log = Log(config.output_dir, run.step, run.epoch, active=main_process, draw=charts.drawer() if main_process else None)
     network = world.parallel(model, changing=bool(config.unfreeze_epochs))
 
     def predict(split):
