@@ -104,8 +104,10 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
     chosen = None if predictor.threshold == 0.5 else predictor.threshold
     totals = metrics.classification(logits, labels, threshold=chosen)
     summary = {name: totals.pop(name) for name in ("loss", "acc1", "error_rate")}
-    if chosen is not None and totals:              # as infer judges
-        totals["acc1"], summary["acc1"] = summary["acc1"], totals["threshold_acc1"]
+    if chosen is not None:                         # judge as infer does; of 0.5 only the part on thresholds speaks
+        if totals:
+            totals["acc1"] = summary["acc1"]
+        summary["acc1"] = float((metrics.predictions(logits, chosen) == labels).mean())
         summary["error_rate"] = 1 - summary["acc1"]
     totals.pop("map", None)                        # is among the means over the classes
     rows = per_class.per_class(logits, labels, classes, chosen)
@@ -134,7 +136,8 @@ def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
     The pictures of `charts.verdicts`, as the network sees them, but no larger than SIDE. Each: "file", "name", "class",
     "answer", "probability" (of the answer) and "heat", a list of {"class", "file"}: Grad-CAM of the answer and, where that is
     wrong, of the class; none for "unsure". Of a yes-or-no network the answer is `Predictor.verdict`, and beside it stand
-    "positive", "yes" (the probability of that class) and "threshold". The third is {"layer", "cells"} of `gradcam.HeatMaps`, None without a map.
+    "positive", "yes" (the probability of that class) and "threshold".
+    The third is {"layer", "cells"} of `gradcam.HeatMaps`, None without a map.
     """
     from ..data.images.transforms import eval_transform, resize
     from ..evaluation import charts, gradcam, plots

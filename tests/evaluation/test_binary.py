@@ -123,3 +123,13 @@ def test_the_figures_of_an_evaluation():
     precision, recall, _ = sk.precision_recall_curve(labels, logits[:, 0])
     assert np.allclose(figures["pr"].axes[0].lines[0].get_xydata(), np.stack([recall, precision], 1))
     assert set(charts.evaluation(images, labels, np.eye(3)[labels], ("a", "b", "c"))) == {"confusion", "samples"}
+
+
+def test_a_verdict_and_its_sureness_go_by_the_threshold():
+    yes = np.array([0.496, 0.43, 0.9, 0.1])
+    places = charts.verdicts(np.stack([1 - yes, yes], axis=1), np.array([1, 1, 0, 0]), count=4, threshold=0.441)
+    assert {name: found.tolist() for name, found in places.items()} == {
+        "right": [3, 0], "wrong": [2, 1], "unsure": [1, 0, 3, 2]}
+    logits = np.log(yes / (1 - yes))[:, None]
+    assert metrics.predictions(logits, 0.441).tolist() == [1, 0, 1, 0] and metrics.predictions(logits).tolist() == [0, 0, 1, 0]
+    assert metrics.confusion(logits, np.array([1, 1, 0, 0]), 2, 0.441).tolist() == [[1, 1], [1, 1]]
