@@ -25,6 +25,7 @@ def __getattr__(name: str) -> object:
     if name in ("fit", "EarlyStop"):
         from .system import runtime
         runtime.prepare()                          # before Paddle is loaded, if it is not yet
-        from .training import callbacks, fit
-        return {"fit": fit.fit, "EarlyStop": callbacks.EarlyStop}[name]
+        from . import library
+        from .training import callbacks
+        return {"fit": library.fit, "EarlyStop": callbacks.EarlyStop}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

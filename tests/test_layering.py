@@ -29,9 +29,11 @@ MAY_IMPORT = {
     "models": "errors named system",
     "ops": "errors paddle_internals system models",
     "checkpoints": "errors version system formats",
-    "evaluation": "errors system",
+    "evaluation": "errors system formats",
     "inference": "errors named paddle_internals system data models ops checkpoints evaluation.metrics",
-    "training": "errors paddle_internals system parallel formats data models ops checkpoints evaluation",
+    "training": "errors paddle_internals system parallel formats data models ops checkpoints evaluation.metrics "
+                "evaluation.binary",
+    "library": "errors system parallel data models ops checkpoints evaluation training",
     "programs": "errors named system parallel formats data models ops checkpoints evaluation inference training",
 }
 ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.check", "data.shapes"}         # they run a program
@@ -41,8 +43,9 @@ LIBRARIES = {
     "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
-    "evaluation": "numpy PIL matplotlib sklearn paddle", "inference": "numpy paddle",
-    "training": "numpy paddle tqdm PIL visualdl matplotlib", "programs": "numpy matplotlib paddle tqdm visualdl yaml",
+    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy paddle",
+    "training": "numpy paddle tqdm PIL visualdl", "library": "numpy paddle",
+    "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }
 MOST_MODULES = 12
 

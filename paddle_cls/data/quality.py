@@ -1,5 +1,6 @@
 """What is wrong with pictures of one's own: all files decoded, copies found, a contact sheet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..formats import fonts
 from ..system.files import hash_of
 from ..system.threads import for_each
 from .images.transforms import decode, resize
@@ -82,7 +84,7 @@ def contact_sheet(listing: Listing) -> Image.Image:
     """Return a row for each of the first SHOWN classes: its name and up to ROW training pictures, evenly out of all."""
     classes = listing.classes[:SHOWN]
     sheet = Image.new("RGB", (SIDE * (ROW + 2), SIDE * len(classes)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(sheet), _font(classes)
     for row, name in enumerate(classes):
         draw.text((6, SIDE * row + SIDE // 2), name[:24], "black", font, anchor="lm")
         places = np.flatnonzero(listing.train.labels == row)
@@ -93,3 +95,11 @@ def contact_sheet(listing: Listing) -> Image.Image:
                 continue
             sheet.paste(Image.fromarray(resize(image, SIDE)), (SIDE * (column + 2), SIDE * row))
     return sheet
+
+
+def _font(names: Sequence[str]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    file = fonts.for_names(names)
+    try:
+        return ImageFont.truetype(str(file), 14) if file else ImageFont.load_default(14)
+    except OSError as error:
+        raise UserError(f"{file}: no font that can be read: {error}; name another with {fonts.VARIABLE}") from None

@@ -60,8 +60,13 @@ def mean_of_views(logits: Sequence[np.ndarray]) -> np.ndarray:
     return (mean[:, 1:] - mean[:, :1] if single else mean).astype(np.float32)
 
 
-def predictions(logits: np.ndarray) -> np.ndarray:
-    """Return the most likely class of each sample, int64 (N,); one sigmoid logit: 1 where it is over 0."""
+def predictions(logits: np.ndarray, threshold: float | None = None) -> np.ndarray:
+    """Return the most likely class of each sample, int64 (N,); one sigmoid logit: 1 where it is over 0.
+
+    threshold: with one sigmoid logit, the probability over which the answer is 1, instead of 0.5.
+    """
+    if threshold is not None and logits.shape[1] == 1:
+        return (probabilities(logits)[:, 1] > threshold).astype(np.int64)
     return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
@@ -94,7 +99,7 @@ def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
                      for label in range(scores.shape[1])])
 
 
-def confusion(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return counts int64 (num_classes, num_classes): row = the true class, column = the predicted one."""
-    cells = np.asarray(labels) * num_classes + predictions(logits)
+def confusion(logits: np.ndarray, labels: np.ndarray, num_classes: int, threshold: float | None = None) -> np.ndarray:
+    """Return counts int64 (num_classes, num_classes): row = the true class, column = the predicted one (`predictions`)."""
+    cells = np.asarray(labels) * num_classes + predictions(logits, threshold)
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -7,15 +7,16 @@ import numpy as np
 from . import metrics
 
 
-def per_class(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[dict]:
+def per_class(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], threshold: float | None = None) -> list[dict]:
     """Return, for each class, its name as "class" and what scikit-learn says of it against all the others.
 
     logits: float (N, C), or (N, 1) of a sigmoid and two classes; labels: int (N,). Keys: "samples" (of this class),
     "answers" (samples called so), "precision", "recall", "f1", and "ap", the average precision of ranking all samples by
     their probability of the class. None is "not defined": all four without a sample, precision without an answer.
+    threshold: as in `metrics.predictions`.
     """
     from sklearn.metrics import precision_recall_fscore_support
-    numbers, guesses = np.arange(len(classes)), metrics.predictions(logits)
+    numbers, guesses = np.arange(len(classes)), metrics.predictions(logits, threshold)
     precision, recall, f1, samples = precision_recall_fscore_support(labels, guesses, labels=numbers, zero_division=0)
     answers = np.bincount(guesses, minlength=len(classes))
     ranked = metrics.average_precisions(logits, labels)

@@ -1,50 +1,19 @@
-"""Figures for VisualDL and the run folder: matplotlib figures from plain arrays."""
+"""One chart a function: matplotlib figures from plain arrays."""
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..errors import printable
-from . import binary, drawing, metrics
+from . import binary, drawing
+from .drawing import pixels, png
 
 drawing.load()
 from matplotlib import colormaps  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-SHOWN = 16                                         # images in the picture of samples
-
-
-def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, classes: Sequence[str],
-               threshold: float | None = None) -> dict[str, Figure]:
-    """Return {name: figure} of an evaluation: "confusion" and "samples"; for one sigmoid logit also "roc" and "pr".
-
-    images: uint8 (N, H, W, 3); labels: int (N,); logits: float (N, C). threshold: marked on the curves beside 0.5.
-    """
-    shares = metrics.probabilities(logits)
-    figures = {"confusion": confusion_figure(metrics.confusion(logits, labels, len(classes)), classes)}
-    if logits.shape[1] > 1:
-        shown = images[:SHOWN]
-        figures["samples"] = samples_figure(shown, labels[:len(shown)], shares[:len(shown)], classes)
-        return figures
-    thresholds = (0.5,) if threshold is None else (0.5, threshold)
-    figures["roc"], figures["pr"] = roc_figure(logits, labels, thresholds), pr_figure(logits, labels, thresholds)
-    for name, places in verdicts(shares, labels).items():
-        if len(places):
-            figures[f"samples_{name}"] = samples_figure(images[places], labels[places], shares[places], classes)
-    return figures
-
-
-def verdicts(probabilities: np.ndarray, labels: np.ndarray, count: int = 8) -> dict[str, np.ndarray]:
-    """Return the places of the `count` surest "right" and "wrong" answers, and of the least sure ones, "unsure".
-
-    probabilities: float (N, C), of which the largest is the answer and how sure it is; labels: int (N,).
-    """
-    order = np.argsort(-probabilities.max(axis=1), kind="stable")
-    right = probabilities.argmax(axis=1) == labels
-    return {"right": order[right[order]][:count], "wrong": order[~right[order]][:count], "unsure": order[::-1][:count]}
+__all__ = ["confusion_figure", "curves_figure", "grid_figure", "overlay", "pixels", "png", "pr_figure", "rates_figure",
+           "reliability_figure", "roc_figure", "row_shares", "samples_figure", "short"]
 
 
 def roc_figure(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
@@ -102,9 +71,9 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.set(xlabel="predicted", ylabel="true")
     if not some:
         return figure
-    names = [short(name) for name in classes]
-    axes.set_xticks(range(number), names, rotation=90, parse_math=False)           # a name may hold a dollar sign
-    axes.set_yticks(range(number), names, parse_math=False)
+    names, family = [short(name) for name in classes], drawing.families(classes)
+    axes.set_xticks(range(number), names, rotation=90, parse_math=False, fontfamily=family)    # a name may hold a dollar sign
+    axes.set_yticks(range(number), names, parse_math=False, fontfamily=family)
     for (row, column), count in np.ndenumerate(counts):
         if count or few:
             share = f"\n{shares[row, column]:.0%}" if count and few else ""
@@ -152,20 +121,22 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (image * (1 - cover) + colours * cover).round().astype(np.uint8)
 
 
-def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Return pictures with the network's verdict, green where right and red where wrong.
+def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str],
+                   guesses: np.ndarray | None = None) -> Figure:
+    """Return pictures with the network's verdict and its probability, green where right and red where wrong.
 
-    images: uint8 (N, H, W, 3); labels: int (N,); probabilities: (N, C).
+    images: uint8 (N, H, W, 3); labels: int (N,); probabilities: (N, C). guesses: the verdicts, int (N,); None takes the
+    most likely class.
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.6 * columns, 2.1 * rows), layout="constrained")
-    guesses = probabilities.argmax(axis=1)
+    guesses, family = probabilities.argmax(axis=1) if guesses is None else guesses, drawing.families(classes)
     for axes, image, label, guess, row in zip(figure.subplots(rows, columns, squeeze=False).flat, images, labels, guesses,
                                               probabilities, strict=False):
         axes.imshow(image)
         axes.set_title(f"{short(classes[guess])} {row[guess]:.0%}" + ("" if guess == label else f"\n({short(classes[label])})"),
-                       fontsize=8, color="green" if guess == label else "red", parse_math=False)
+                       fontsize=8, color="green" if guess == label else "red", parse_math=False, fontfamily=family)
     for axes in figure.axes:
         axes.axis("off")
     return figure
@@ -211,26 +182,10 @@ def grid_figure(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapp
             axes.plot([place] * len(group), group, "o", color="C0", alpha=0.6)
         axes.plot([place for place, group in enumerate(groups) if group], [np.mean(group) for group in groups if group],
                   color="C1", label="mean")
-        axes.set_xticks(range(len(values)), [short(value) for value in values], parse_math=False)
+        axes.set_xticks(range(len(values)), [short(value) for value in values], parse_math=False,
+                        fontfamily=drawing.families(values))
         axes.set_xlabel(name, parse_math=False)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(ylabel)
     panels[0].legend()
     return figure
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """Return a figure as uint8 (H, W, 3)."""
-    canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():                # of letters that no font has
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
-
-
-def png(picture: np.ndarray) -> bytes:
-    """Return a picture uint8 (H, W, 3) as PNG."""
-    from PIL import Image
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG")
-    return out.getvalue()

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import named
 from ..errors import UserError, printable, unknown
@@ -21,6 +21,9 @@ from ..system.files import write_text, writing
 from . import console_lines
 from .settings.command_line import parse
 from .settings.fields import InferConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PROGRAM = "infer.py"
 VERDICT = ("verdict", "positive", "probability", "threshold")
@@ -32,7 +35,7 @@ class Answer(NamedTuple):
     """What is said about one picture."""
 
     image: str
-    top: list[tuple[str, float]]                   # (class, probability), the likeliest first
+    top: list[tuple[str, float]]                   # (class, probability), the likeliest or the verdict first: see `top`
     verdict: dict | None                           # of a yes-or-no network: see Predictor.verdict
 
 
@@ -58,7 +61,8 @@ def main(argv: list[str]) -> int:
             failures.append(str(result))
         else:
             name = os.fsencode(path).decode("utf-8", "replace")      # a name that is no UTF-8 could not be written
-            answers.append(Answer(name, top(result, predictor.classes, config.topk), predictor.verdict(result)))
+            verdict = predictor.verdict(result)
+            answers.append(Answer(name, top(result, predictor.classes, config.topk, verdict and verdict["verdict"]), verdict))
     if not answers:
         more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
         raise UserError(failures[0] + more)
@@ -159,9 +163,13 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def top(probabilities, classes: list[str], count: int) -> list[tuple[str, float]]:
-    """Return the `count` most likely (class, probability), the likeliest first. probabilities: float64 (C,)."""
-    ranked = sorted(zip(classes, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
+def top(probabilities: "np.ndarray", classes: list[str], count: int, verdict: str | None = None) -> list[tuple[str, float]]:
+    """Return the `count` most likely (class, probability), the likeliest first. probabilities: float64 (C,).
+
+    verdict: the class that a yes-or-no network answers; it comes first, though at another threshold than 0.5 it need not
+    be the likelier one.
+    """
+    ranked = sorted(zip(classes, probabilities.tolist(), strict=True), key=lambda pair: (pair[0] != verdict, -pair[1]))
     return ranked[:count]
 
 

@@ -5,9 +5,7 @@ figures and pictures inside), figures.json, and each picture as PNG. A second ru
 """
 
 import dataclasses
-import io
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +22,6 @@ from .settings.fields import Config, ReportConfig
 from .settings.own_code import check_named
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ..data.reader import Split
     from ..inference.predictor import Predictor
 
@@ -104,51 +100,62 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
     (`binary.figures` of one sigmoid logit, or None), "classes" (`per_class.per_class`), "confusion" ("counts", and "shares"
     of their row, None where it is empty), "mistakes", "calibration", "pictures" and "grad_cam" (see `gallery`).
     """
-    from ..evaluation import metrics, per_class, plots
+    from ..evaluation import drawing, metrics, per_class, plots
     labels, classes = split.labels, predictor.classes
     logits = setup.predict(predictor, split, batch_size)
     chosen = None if predictor.threshold == 0.5 else predictor.threshold
     found = metrics.classification(logits, labels, threshold=chosen)
     summary = {name: value for name, value in found.common.items() if name != "map"}     # that is among the means of classes
-    rows = per_class.per_class(logits, labels, classes)
-    counts = metrics.confusion(logits, labels, len(classes))
+    binary = None if found.binary is None else dict(found.binary)
+    if chosen is not None:                         # judge as infer does; of 0.5 only the part on thresholds speaks
+        if binary is not None:
+            binary["acc1"] = summary["acc1"]
+        summary["acc1"] = float((metrics.predictions(logits, chosen) == labels).mean())
+        summary["error_rate"] = 1 - summary["acc1"]
+    rows = per_class.per_class(logits, labels, classes, chosen)
+    counts = metrics.confusion(logits, labels, len(classes), chosen)
     calibration = per_class.calibration(logits, labels)
     charts = {"confusion": plots.confusion_figure(counts, classes),
               "reliability": plots.reliability_figure(calibration["bins"], calibration["ece"])}
-    if found.binary:
+    if binary:
         thresholds = (0.5,) if chosen is None else (0.5, chosen)
         charts |= {"roc": plots.roc_figure(logits, labels, thresholds), "pr": plots.pr_figure(logits, labels, thresholds)}
     shown, arrays, source = gallery(predictor, split, metrics.probabilities(logits), pictures)
     shares = [row if sum(row) else [None] * len(row) for row in plots.row_shares(counts).tolist()]
     figures = {"samples": len(labels), "tta": predictor.tta, "side": min(SIDE, predictor.image_size),
-               "summary": {**summary, **per_class.means(rows), "ece": calibration["ece"]}, "binary": found.binary,
+               "summary": {**summary, **per_class.means(rows), "ece": calibration["ece"]}, "binary": binary,
                "classes": rows, "confusion": {"counts": counts.tolist(), "shares": shares},
                "mistakes": per_class.mistakes(counts, classes), "calibration": calibration, "pictures": shown,
                "grad_cam": source}
-    return figures, {f"{name}.png": chart_png(chart) for name, chart in charts.items()} | {
-        name: plots.png(array) for name, array in arrays.items()}
+    return figures, {f"{name}.png": drawing.figure_png(chart) for name, chart in charts.items()} | {
+        name: drawing.png(array) for name, array in arrays.items()}
 
 
 def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
             count: int) -> tuple[dict, dict[str, np.ndarray], dict | None]:
     """Return ({"right", "wrong", "unsure": pictures}, {file name: uint8 (side, side, 3)}, where the heat maps come from).
 
-    The pictures of `plots.verdicts`, as the network sees them, but no larger than SIDE. Each: "file", "name", "class",
+    The pictures of `charts.verdicts`, as the network sees them, but no larger than SIDE. Each: "file", "name", "class",
     "answer", "probability" (of the answer) and "heat", a list of {"class", "file"}: Grad-CAM of the answer and, where that is
-    wrong, of the class; none for "unsure". The third is {"layer", "cells"} of `gradcam.HeatMaps`, None without a map.
+    wrong, of the class; none for "unsure". Of a yes-or-no network the answer is `Predictor.verdict`, and beside it stand
+    "positive", "yes" (the probability of that class) and "threshold".
+    The third is {"layer", "cells"} of `gradcam.HeatMaps`, None without a map.
     """
     from ..data.images.transforms import eval_transform, resize
-    from ..evaluation import gradcam, plots
+    from ..evaluation import charts, gradcam, plots
     size, side, classes = predictor.image_size, min(SIDE, predictor.image_size), predictor.classes
     shown: dict[str, list] = {}
     arrays: dict[str, np.ndarray] = {}
     source = None
-    for kind, places in plots.verdicts(probabilities, split.labels, count).items():
+    for kind, places in charts.verdicts(probabilities, split.labels, count, threshold=predictor.threshold).items():
         shown[kind] = []
         for start in range(0, len(places), HEAT_BATCH):
             part = places[start:start + HEAT_BATCH]
             images = [resize(image, size) for image in split.fetch(part)]
-            answers, labels = probabilities[part].argmax(axis=1), split.labels[part]
+            said = [predictor.verdict(row) for row in probabilities[part]]
+            labels = split.labels[part]
+            answers = np.array([row.argmax() if verdict is None else classes.index(verdict["verdict"])
+                                for verdict, row in zip(said, probabilities[part], strict=True)])
             wanted = {"right": {"answer": answers}, "wrong": {"answer": answers, "class": labels}}.get(kind, {})
             maps = {word: gradcam.heat_maps(predictor.model, eval_transform(images, size, predictor.normalization), targets,
                                             size=side) for word, targets in wanted.items()}
@@ -161,14 +168,7 @@ def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
                 shown[kind].append({
                     "file": f"{name}.png", "name": split.name(part[i]), "class": classes[labels[i]],
                     "answer": classes[answers[i]], "probability": float(probabilities[part[i], answers[i]]),
+                    **({"positive": said[i]["positive"], "yes": said[i]["probability"], "threshold": said[i]["threshold"]}
+                       if said[i] else {}),
                     "heat": [{"class": classes[wanted[word][i]], "file": f"{name}_{word}.png"} for word in maps]})
     return shown, arrays, source
-
-
-def chart_png(chart: "Figure") -> bytes:
-    """Return a matplotlib figure as PNG."""
-    out = io.BytesIO()
-    with warnings.catch_warnings():                # of letters that no font has: the page's tables show the names
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        chart.savefig(out, format="png", dpi=130)
-    return out.getvalue()

@@ -86,6 +86,7 @@ def train(config: Config, world: World) -> int:
     from .. import ops
     from ..checkpoints.info import About
     from ..data import transforms
+    from ..evaluation import charts
     from ..training import epochs, optimizers
     from ..training.log import read_rows
     from ..training.run import Run
@@ -128,7 +129,8 @@ def train(config: Config, world: World) -> int:
     started = time.monotonic() if run.step < last or run.figures.get("step") != run.step else None
     # the place for what a flag asks for of `training.callbacks`, such as EarlyStop(config.monitor, config.patience)
     done = epochs.train(epochs.Training(data, run, objective, updater, plan, read=partial(
-        setup.batches, config, data, train_transform, world), evaluates=eval_transform, freezing=freezing))
+        setup.batches, config, data, train_transform, world), evaluates=eval_transform, freezing=freezing,
+        draw=charts.drawer() if world.rank == 0 else None))
     if done.signal:
         return 128 + done.signal
     if world.rank == 0:

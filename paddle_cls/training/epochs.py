@@ -59,6 +59,7 @@ class Training:
     freezing: Freezing
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)    # own ones, logged as val/NAME
     callbacks: Sequence[object] = ()               # see `callbacks.Callback`
+    draw: Callable[..., dict[str, np.ndarray]] | None = None       # what gives the charts of an evaluation, as `Log` takes it
     signals: bool = True                           # answer Ctrl-C and the like: save and leave
     quiet: bool = False                            # no bar and no lines
 
@@ -86,7 +87,7 @@ def train(parts: Training) -> Result:
     per_epoch, last = plan.steps(len(data.train))
     shown = world.rank == 0 and not parts.quiet
     history = _rows(run)
-    log = Log(run.folder, run.step, run.epoch, active=world.rank == 0)
+    log = Log(run.folder, run.step, run.epoch, active=world.rank == 0, draw=parts.draw)
     steps_are_called = any(hasattr(callback, "on_step_end") for callback in parts.callbacks)
 
     def state(figures: Mapping[str, float], epoch: int) -> calls.State:

@@ -5,9 +5,8 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,12 +15,8 @@ from tqdm import tqdm
 from ..checkpoints import schema
 from ..data.reader import Batch
 from ..errors import UserError
-from ..evaluation import drawing
 from ..system.files import read_bytes, write_text, writing
 from .loop import Totals
-
-if TYPE_CHECKING:
-    import matplotlib.figure
 
 MOST_BYTES = 256 << 20                             # of a metrics.jsonl
 FIGURE_SECONDS = 30                                # between two times that figures are drawn
@@ -58,16 +53,17 @@ class Log:
     each folder as a curve. Its earlier pictures and histograms are not kept.
     """
 
-    def __init__(self, folder: Path, step: int = 0, epoch: int = 0, *, active: bool = True):
+    def __init__(self, folder: Path, step: int = 0, epoch: int = 0, *, active: bool = True,
+                 draw: Callable[..., dict[str, np.ndarray]] | None = None):
         """Continue the log after `step` and `epoch` whole passes: later rows, from a run that was killed, are dropped.
 
-        active: False makes a log that does nothing, for all processes but the first.
+        active: False makes a log that does nothing, for all processes but the first. draw: what gives the charts of an
+        evaluation, such as `evaluation.charts.draw`; None: there are none.
         """
-        self.active, self.last, self.drawn = active, step, float("-inf")
+        self.active, self.last, self.drawn, self.draw = active, step, float("-inf"), draw
         if not active:
             return
         from visualdl import LogWriter
-        drawing.load()                             # now, as it leaves the working folder for a moment: nothing is being read
         self.file = folder / "metrics.jsonl"
         name = time.strftime("%Y%m%d-%H%M%S")
         names = (f"{name}-{number}" if number else name for number in itertools.count())
@@ -108,18 +104,18 @@ class Log:
 
     def pictures(self, step: int, images: np.ndarray, logits: np.ndarray, labels: np.ndarray, classes: Sequence[str],
                  parameters: Sequence, *, threshold: float | None = None, last: bool = False) -> None:
-        """Draw an evaluation (curves, `plots.evaluation`) and histograms of two weights: if it is the `last`, or due.
+        """Write the charts of an evaluation and histograms of two weights: if it is the `last`, or due.
 
         It takes seconds, so it is due every FIGURE_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
         belong to. parameters: the network's trainable tensors, of which the first and the last of two or more dimensions
-        are shown. threshold: as in `plots.evaluation`.
+        are shown. threshold: over which a yes-or-no network says yes.
         """
         if not self.active or (not last and time.monotonic() - self.drawn < FIGURE_SECONDS):
             return
-        from ..evaluation import plots
-        self.figure(step, "curves", plots.curves_figure([row for row in read_rows(self.file) if "epoch" in row]))
-        for name, figure in plots.evaluation(images, labels, logits, classes, threshold).items():
-            self.figure(step, name, figure)
+        if self.draw:
+            rows = [row for row in read_rows(self.file) if "epoch" in row]
+            for name, picture in self.draw(rows, images, labels, logits, classes, threshold).items():
+                self.figure(step, name, picture)
         weights = [p for p in parameters if len(p.shape) > 1]
         self.histogram(step, "weights/first", weights[0].numpy())
         self.histogram(step, "weights/last", weights[-1].numpy())
@@ -130,10 +126,8 @@ class Log:
         with writing(self.folder):
             self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
 
-    def figure(self, step: int, name: str, figure: "matplotlib.figure.Figure") -> None:
-        """Write a matplotlib figure to VisualDL, and its newest state to NAME.png in the run folder."""
-        from ..evaluation.plots import pixels
-        image = pixels(figure)
+    def figure(self, step: int, name: str, image: np.ndarray) -> None:
+        """Write a chart, uint8 (H, W, 3), to VisualDL, and its newest state to NAME.png in the run folder."""
         with writing(self.folder):
             self.writer.add_image(name, image, step)
             Image.fromarray(image).save(self.file.with_name(f"{name}.png"))

@@ -8,7 +8,7 @@ from paddle_cls.data import Data
 from paddle_cls.data.images.transforms import HALF
 from paddle_cls.data.reader import Split, batches
 from paddle_cls.errors import UserError
-from paddle_cls.evaluation import binary, metrics, plots
+from paddle_cls.evaluation import binary, charts, metrics
 
 # probabilities 0.9, 0.8, 0.4, 0.2, 0.6, 0.1, 0.3 of four ones and three zeros
 HAND = np.log(np.array([[9.0], [4.0], [2 / 3], [0.25], [1.5], [1 / 9], [3 / 7]]))
@@ -103,14 +103,14 @@ def test_only_yes_or_no_data_has_a_threshold():
 
 def test_verdicts_are_sorted_by_how_sure_they_are():
     yes = np.array([0.9, 0.45, 0.05, 0.7, 0.99])
-    places = plots.verdicts(np.stack([1 - yes, yes], axis=1), np.array([1, 1, 0, 0, 0]), count=2)
+    places = charts.verdicts(np.stack([1 - yes, yes], axis=1), np.array([1, 1, 0, 0, 0]), count=2)
     assert {name: got.tolist() for name, got in places.items()} == {"right": [2, 0], "wrong": [4, 3], "unsure": [1, 3]}
 
 
 def test_the_figures_of_an_evaluation():
     logits, labels = many(40)
     images = np.zeros((40, 8, 8, 3), np.uint8)
-    figures = plots.evaluation(images, labels, logits, ("no", "yes"), 0.3)
+    figures = charts.evaluation(images, labels, logits, ("no", "yes"), 0.3)
     assert set(figures) == {"confusion", "roc", "pr", "samples_right", "samples_wrong", "samples_unsure"}
     roc = figures["roc"].axes[0]
     curve, half, chosen = (line.get_xydata() for line in roc.lines)
@@ -122,4 +122,14 @@ def test_the_figures_of_an_evaluation():
     assert f"area {got['auc']:.4f}" in roc.get_title()
     precision, recall, _ = sk.precision_recall_curve(labels, logits[:, 0])
     assert np.allclose(figures["pr"].axes[0].lines[0].get_xydata(), np.stack([recall, precision], 1))
-    assert set(plots.evaluation(images, labels, np.eye(3)[labels], ("a", "b", "c"))) == {"confusion", "samples"}
+    assert set(charts.evaluation(images, labels, np.eye(3)[labels], ("a", "b", "c"))) == {"confusion", "samples"}
+
+
+def test_a_verdict_and_its_sureness_go_by_the_threshold():
+    yes = np.array([0.496, 0.43, 0.9, 0.1])
+    places = charts.verdicts(np.stack([1 - yes, yes], axis=1), np.array([1, 1, 0, 0]), count=4, threshold=0.441)
+    assert {name: found.tolist() for name, found in places.items()} == {
+        "right": [3, 0], "wrong": [2, 1], "unsure": [1, 0, 3, 2]}
+    logits = np.log(yes / (1 - yes))[:, None]
+    assert metrics.predictions(logits, 0.441).tolist() == [1, 0, 1, 0] and metrics.predictions(logits).tolist() == [0, 0, 1, 0]
+    assert metrics.confusion(logits, np.array([1, 1, 0, 0]), 2, 0.441).tolist() == [[1, 1], [1, 1]]

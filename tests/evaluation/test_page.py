@@ -117,3 +117,24 @@ def test_a_yes_or_no_network_has_its_own_part():
     assert f"Yes or no: {NASTY}" in shown and "chosen on other images" not in shown
     shown = " ".join(Reader(page.render({**content, "binary": binary | chosen}, pngs)).texts)
     assert "0.300 (chosen on other images)" in shown and "0.8125" in shown
+
+
+def test_a_page_fits_a_phone_paper_and_the_dark():
+    text = page.render(*figures())
+    for rule in ("@media screen and (prefers-color-scheme: dark)", "img.chart { filter: invert(.91) hue-rotate(180deg)",
+                 "@media screen and (max-width: 40rem)", "overflow-x: auto", "@page { size: A4",
+                 "h1, h2, .lead { break-after: avoid",
+                 ".wide { overflow: visible", "img.chart, .wide > img.chart { max-width: 100%; max-height: 20cm"):
+        assert rule in text, rule
+    tags = Reader(text).tags
+    assert [attrs.get("class") for tag, attrs in tags if tag == "img"].count("chart") == 2
+    assert [attrs["class"] for tag, attrs in tags if attrs.get("class") in ("wide", "fits")] == ["wide", "fits", "wide", "wide"]
+    assert text.count("Swipe sideways") == 1       # only the table of classes has more columns than a phone has room for
+    many = [dict(figures()[0]["classes"][0], **{"class": f"c{i}"}) for i in range(page.MOST_FITTING + 1)]
+    assert "scroll or swipe sideways" in page.render(*figures(classes=many)) and "scroll or swipe" not in text
+
+
+def test_the_maps_are_told_by_their_places():
+    shown = " ".join(Reader(page.render(*figures())).texts)
+    assert ("Middle: what supported the network's answer. Right: what would support the true class. "
+            "Red = strong, no colour = none.") in shown

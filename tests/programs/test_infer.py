@@ -168,3 +168,10 @@ def test_as_a_process(run_folder, pictures):
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 18
     assert done.stderr == (f"answers by {run_folder}/best: validation accuracy 0.100, epoch 1\n"
                            f"infer.py: not read: {pictures}/broken.png: the file is empty\n")
+
+
+def test_the_first_class_of_a_yes_or_no_network_is_its_verdict():
+    shares = np.array([0.504, 0.496])              # at the threshold 0.441 a yes
+    assert infer.top(shares, ["no", "yes"], 2, "yes") == [("yes", 0.496), ("no", 0.504)]
+    assert infer.top(shares, ["no", "yes"], 1, "yes") == [("yes", 0.496)]
+    assert infer.top(shares, ["no", "yes"], 2) == [("no", 0.504), ("yes", 0.496)]

@@ -34,7 +34,7 @@ def test_scalars_are_the_same_everywhere(tmp_path):
 def test_pictures_and_histograms(tmp_path):
     log = Log(tmp_path)
     log.histogram(4, "weights/first", np.array([[0.0, 1.0], [2.0, 30.0]]))
-    log.figure(4, "confusion", plots.confusion_figure(np.array([[3, 1], [0, 2]]), ["cat", "dog"]))
+    log.figure(4, "confusion", plots.pixels(plots.confusion_figure(np.array([[3, 1], [0, 2]]), ["cat", "dog"])))
     log.close()
     record = reader(log).get_data("histogram", "weights/first")[0]
     assert record.id == 4 and list(record.histogram.hist) == [1, 1, 1] + 26 * [0] + [1]

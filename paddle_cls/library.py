@@ -10,24 +10,25 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from .. import models, ops
-from ..checkpoints.info import About
-from ..data.augment.mixing import train_batches
-from ..data.dataset import Data
-from ..data.images.transforms import HALF, Normalization
-from ..data.loading import SHARE, transforms
-from ..data.reader import Split, Transform
-from ..data.splits import hold_out
-from ..errors import UserError
-from ..parallel.world import World
-from ..system import lock, runtime
-from . import epochs as loops
-from .epochs import Metric, Plan, Result, Training
-from .freezing import Freezing
-from .objective import Objective
-from .optimizers import EMA, Schedule, build_optimizer, build_schedule
-from .run import Run
-from .updater import Updater
+from . import models, ops
+from .checkpoints.info import About
+from .data.augment.mixing import train_batches
+from .data.dataset import Data
+from .data.images.transforms import HALF, Normalization
+from .data.loading import SHARE, transforms
+from .data.reader import Split, Transform
+from .data.splits import hold_out
+from .errors import UserError
+from .evaluation import charts
+from .parallel.world import World
+from .system import lock, runtime
+from .training import epochs as loops
+from .training.epochs import Metric, Plan, Result, Training
+from .training.freezing import Freezing
+from .training.objective import Objective
+from .training.optimizers import EMA, Schedule, build_optimizer, build_schedule
+from .training.run import Run
+from .training.updater import Updater
 
 Part: TypeAlias = Split | tuple[np.ndarray, np.ndarray]        # or (images uint8 (N, H, W, 3) RGB, labels int (N,))
 
@@ -113,7 +114,7 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
             read = partial(train_batches, data.train, batch_size, trains, seed=seed, rank=world.rank, world=world.size,
                            mixup=mixup, cutmix=cutmix)
             return loops.train(Training(data, run, Objective(label_smoothing, class_weights), updater, plan, read, evaluates,
-                                        Freezing(network), metrics or {}, callbacks, signals=False, quiet=quiet))
+                                        Freezing(network), metrics or {}, callbacks, charts.drawer(), signals=False, quiet=quiet))
     finally:
         if was_plain != (type(network), [type(layer) for layer in network.sublayers()]):       # a layer of the caller's
             ops.restore(network)
