@@ -119,7 +119,8 @@ def test_importing_loads_no_paddle():
                       "paddle_cls.programs.infer")
     heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
     assert "paddle_cls" in light and not light & heavy
-    data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10")
+    data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10, "
+                     "paddle_cls.inference.predictor")
     assert "cv2" in data and not data & {"paddle", "matplotlib", "visualdl"}
 
 

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ def prepare() -> None:
 def load_paddle() -> None:
     """Load Paddle, whose answer to SIGTERM is not to be ours."""
     if "paddle" not in sys.modules:
-        with stopping.kept():
+        main = threading.current_thread() is threading.main_thread()   # Python lets no other thread say how signals are answered
+        with stopping.kept() if main else contextlib.nullcontext():
             import paddle  # noqa: F401
 
 
@@ -92,6 +94,29 @@ def _gpu_driver() -> bool:
 
 def set_device(name: str) -> str:
     """Compute on "cpu", "gpu", or ("auto") a GPU if there is one; return "cpu" or "gpu". Raises UserError."""
+    device = device_for(name)
+    import paddle
+    paddle.set_device(device)
+    return device.partition(":")[0]
+
+
+@contextlib.contextmanager
+def on_device(device: str | None) -> Iterator[None]:
+    """Compute on a device that `device_for` names inside the block, and on the one of before after it. None: as it is."""
+    import paddle
+    before = paddle.get_device()
+    if device in (None, before):
+        yield
+        return
+    paddle.set_device(device)
+    try:
+        yield
+    finally:
+        paddle.set_device(before)
+
+
+def device_for(name: str) -> str:
+    """Return Paddle's name, "cpu" or "gpu:0", of "cpu", "gpu", or ("auto") a GPU if there is one. Raises UserError."""
     load_paddle()
     import paddle
     gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
@@ -99,9 +124,7 @@ def set_device(name: str) -> str:
         reason = "no GPU is visible" if paddle.device.is_compiled_with_cuda() else "this Paddle is built for the CPU only"
         raise UserError(f"--device gpu: {reason}; install requirements-gpu.txt on a machine with an NVIDIA GPU, or use "
                         f"--device cpu")
-    chosen = "gpu" if gpu and name != "cpu" else "cpu"
-    paddle.set_device(f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}" if chosen == "gpu" else "cpu")
-    return chosen
+    return f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}" if gpu and name != "cpu" else "cpu"
 
 
 def copier(device: str) -> Callable:
