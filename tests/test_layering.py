@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from setuptools.dist import Distribution
 
 PACKAGE = ROOT / "paddle_cls"
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): file
@@ -157,3 +158,14 @@ def test_the_two_requirements_differ_by_paddle_and_its_numpy_only():
     cpu, gpu = ([line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
                 for name in ("requirements.txt", "requirements-gpu.txt"))
     assert [line.replace("-gpu", "").replace(",<2", "") for line in gpu] == cpu
+
+
+def test_the_wheel_says_that_it_is_typed_and_holds_what_is_compiled(monkeypatch):
+    """As setuptools collects the files for it."""
+    monkeypatch.chdir(ROOT)
+    distribution = Distribution()
+    distribution.parse_config_files()
+    command = distribution.get_command_obj("build_py")
+    command.ensure_finalized()
+    held = {f"{package}/{name}" for package, _, _, names in command.data_files for name in names}
+    assert {"paddle_cls/py.typed", "paddle_cls.ops/conv.cc", "paddle_cls.ops/lanes.h"} <= held

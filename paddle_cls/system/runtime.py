@@ -8,11 +8,17 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from . import cache, environment, stopping
+
+if TYPE_CHECKING:
+    import paddle
+    from paddle import amp, nn
 
 
 def prepare() -> None:
@@ -127,7 +133,7 @@ def device_for(name: str) -> str:
     return f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}" if gpu and name != "cpu" else "cpu"
 
 
-def copier(device: str) -> Callable:
+def copier(device: str) -> Callable[[np.ndarray], "paddle.Tensor"]:
     """Return the function that makes a tensor on "cpu" or "gpu" of an array.
 
     To a GPU it copies from page-locked memory and does not wait for the copy; that memory is kept until the copy is done.
@@ -137,7 +143,7 @@ def copier(device: str) -> Callable:
         return paddle.to_tensor
     under_way: deque = deque()                     # (event, page-locked tensor), the oldest copy first
 
-    def copy(array: np.ndarray):
+    def copy(array: np.ndarray) -> "paddle.Tensor":
         locked = paddle.to_tensor(array, place=paddle.CUDAPinnedPlace())
         tensor = locked.cuda(blocking=False)
         event = paddle.device.cuda.Event()
@@ -155,7 +161,7 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     paddle.seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def mixed_precision(dtype: str | None, device: str):
+def mixed_precision(dtype: str | None, device: str) -> tuple[Callable[[], AbstractContextManager], "amp.GradScaler | None"]:
     """Return (a context maker for the forward pass, a loss scaler or None) for "bfloat16", "float16" or None.
 
     float16 needs loss scaling, bfloat16 does not. Raises UserError on a CPU, where Paddle's auto_cast stays in float32
@@ -173,7 +179,7 @@ def mixed_precision(dtype: str | None, device: str):
 
 
 @contextlib.contextmanager
-def evaluating(model) -> Iterator[None]:
+def evaluating(model: "nn.Layer") -> Iterator[None]:
     """Put `model` into evaluation mode inside the block, without gradients, and back into its mode after it."""
     import paddle
     was = model.training
