@@ -163,7 +163,7 @@ def test_the_two_requirements_differ_by_paddle_and_its_numpy_only():
 def test_the_wheel_says_that_it_is_typed_and_holds_what_is_compiled(monkeypatch):
     """As setuptools collects the files for it."""
     monkeypatch.chdir(ROOT)
-    distribution = Distribution()
+    distribution = Distribution({"script_name": "setup.py"})
     distribution.parse_config_files()
     command = distribution.get_command_obj("build_py")
     command.ensure_finalized()

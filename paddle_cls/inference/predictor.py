@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -116,7 +117,7 @@ class Predictor:
 
     def features(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the last layer before the head, float32 (N, F), of the plain view. Raises UserError for an unreadable file."""
-        return self._run(lambda batch: self._dygraph(self.model.forward_features, batch), images, batch_size, "none")
+        return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size, "none")
 
     def verdict(self, probabilities: np.ndarray) -> dict | None:
         """Return the answer of a yes-or-no network to one picture; None for other networks.

@@ -29,12 +29,12 @@ def to_nchw(x: Any) -> Any:
     return x.transpose([0, 3, 1, 2]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
 
 
-def _op(name: str, *arguments: object) -> paddle.Tensor:
+def _op(name: str, *arguments) -> paddle.Tensor:
     result = core.eager._run_custom_op(name, *arguments)
     return result[0] if isinstance(result, (list, tuple)) else result
 
 
-def _usable(x: object) -> bool:
+def _usable(x) -> bool:
     """Return whether the operators take x: a float32 CPU tensor of 4 dimensions, in dynamic mode."""
     if not (paddle.in_dynamic_mode() and isinstance(x, paddle.Tensor)):
         return False
