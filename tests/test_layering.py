@@ -168,4 +168,5 @@ def test_the_wheel_says_that_it_is_typed_and_holds_what_is_compiled(monkeypatch)
     command = distribution.get_command_obj("build_py")
     command.ensure_finalized()
     held = {f"{package}/{name}" for package, _, _, names in command.data_files for name in names}
+    assert distribution.package_data["paddle_cls"] == ["py.typed"]         # new setuptools take it unasked, 64 does not
     assert {"paddle_cls/py.typed", "paddle_cls.ops/conv.cc", "paddle_cls.ops/lanes.h"} <= held

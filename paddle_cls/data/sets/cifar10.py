@@ -96,12 +96,14 @@ def _unpack(archive: Path, packed: BinaryIO, names: tuple[str, ...]) -> dict[str
     found = {}
     try:
         with gzip.open(packed) as unzipped:
-            file = _Bounded(unzipped)
+            file: Any = _Bounded(unzipped)         # all that tarfile asks of a file to read
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     name = member.name.removeprefix(f"{FOLDER}/")
                     if name in names and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):    # no link, device or holes
-                        found[name] = tar.extractfile(member).read()
+                        content = tar.extractfile(member)
+                        assert content, "None is of what is no file"
+                        found[name] = content.read()
             while file.read(1 << 20):              # to the end, where gzip has its checksum
                 pass
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, IndexError, OverflowError) as error:
