@@ -1,4 +1,4 @@
-# make demo: train on drawn shapes and classify pictures.   make test: the test suite.   make lint: ruff.
+# make demo: train on drawn shapes and classify pictures.   make test: the test suite.   make lint: ruff and mypy.
 # PADDLE=2.6.2 takes that version instead of the newest; PYTHON=python3.12 another interpreter.
 PYTHON ?= python3
 PADDLE ?=
@@ -28,6 +28,7 @@ test: $(VENV)/installed
 
 lint: $(VENV)/installed
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .mypy_cache

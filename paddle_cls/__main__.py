@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from typing import Any
 
 # name: (module of `programs`, what it does)
 PROGRAMS = {
@@ -22,7 +23,7 @@ def run(name: str, called: str) -> None:
     stopping.begin()                               # before what takes time to load
     from .system.entry import reported
     with reported(called):
-        module = importlib.import_module(f".programs.{PROGRAMS[name][0]}", __package__)
+        module: Any = importlib.import_module(f".programs.{PROGRAMS[name][0]}", __package__)
         module.PROGRAM = called
         sys.exit(module.main(sys.argv[1:]))
 

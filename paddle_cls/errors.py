@@ -57,6 +57,6 @@ def told(error: Exception) -> str:
         wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's
         return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
                 f"memory")
-    if getattr(error, "filename", None):
+    if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return getattr(error, "strerror", None) or str(error)
+    return (isinstance(error, OSError) and error.strerror) or str(error)

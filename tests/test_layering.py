@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from setuptools.dist import Distribution
 
 PACKAGE = ROOT / "paddle_cls"
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): file
@@ -143,7 +144,8 @@ def test_importing_loads_no_paddle():
                       "paddle_cls.programs.infer")
     heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
     assert "paddle_cls" in light and not light & heavy
-    data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10")
+    data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10, "
+                     "paddle_cls.inference.predictor")
     assert "cv2" in data and not data & {"paddle", "matplotlib", "visualdl"}
 
 
@@ -180,3 +182,15 @@ def test_the_two_requirements_differ_by_paddle_and_its_numpy_only():
     cpu, gpu = ([line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
                 for name in ("requirements.txt", "requirements-gpu.txt"))
     assert [line.replace("-gpu", "").replace(",<2", "") for line in gpu] == cpu
+
+
+def test_the_wheel_says_that_it_is_typed_and_holds_what_is_compiled(monkeypatch):
+    """As setuptools collects the files for it."""
+    monkeypatch.chdir(ROOT)
+    distribution = Distribution({"script_name": "setup.py"})
+    distribution.parse_config_files()
+    command = distribution.get_command_obj("build_py")
+    command.ensure_finalized()
+    held = {f"{package}/{name}" for package, _, _, names in command.data_files for name in names}
+    assert distribution.package_data["paddle_cls"] == ["py.typed"]         # new setuptools take it unasked, 64 does not
+    assert {"paddle_cls/py.typed", "paddle_cls.ops/conv.cc", "paddle_cls.ops/lanes.h"} <= held

@@ -25,6 +25,12 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
+def pictures_of(split: Split) -> Pictures:
+    """Return the images of a split that a Listing names."""
+    assert isinstance(split.images, Pictures)
+    return split.images
+
+
 def in_order(names: Sequence[str]) -> list[str]:
     """Return the names of classes sorted: by value if all are whole numbers, else as text."""
     numbers = all(name.isdecimal() for name in names)
@@ -37,17 +43,16 @@ def checked(listing: Listing, image_size: int | None) -> Data:
     image_size: pixels a side that will be used; None for `default_size` of the training pictures.
     """
     splits = [split for split in (listing.train, listing.val) if split is not None]
-    found = [survey(split.images) for split in splits]
+    found = [survey(pictures_of(split)) for split in splits]
     report_all(listing.problems + [problem for problems, _ in found for problem in problems])
     size = image_size or default_size(found[0][1])
-    train, val = (None if split is None else Split(split.images.sized(size), split.labels)
-                  for split in (listing.train, listing.val))
+    sized = [Split(pictures_of(split).sized(size), split.labels) for split in splits]
     count, read = sum(len(split) for split in splits), sum(len(sizes) for _, sizes in found)
     width, height = np.median(np.concatenate([sizes for _, sizes in found]), axis=0).astype(int)
     which = "every one begins and ends" if read == count else f"all are there, and {read:,} drawn at random begin and end"
     note = (f"{count:,} files: {which} as a picture does (python -m paddle_cls.data.check decodes them all); median "
             f"{width}x{height} pixels, brought to {size}x{size} (--image-size)")
-    return Data(train, val, listing.classes, size, IMAGENET, notes=(*listing.notes, note))
+    return Data(sized[0], sized[1] if len(sized) > 1 else None, listing.classes, size, IMAGENET, notes=(*listing.notes, note))
 
 
 def table_of(data: Data) -> str | None:
@@ -58,8 +63,8 @@ def table_of(data: Data) -> str | None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["path", "label", "split"])
     quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for name, split in (("train", data.train), ("val", data.val)):
-        for file, label in zip(split.images.names(), split.labels, strict=True):
+    for name, split in {"train": data.train, **({"val": data.val} if data.val else {})}.items():
+        for file, label in zip(pictures_of(split).names(), split.labels, strict=True):
             line = [file, data.classes[label], name]
             (quoting if any(cell != cell.strip() for cell in line) else writer).writerow(line)        # quotes keep outer spaces
     return out.getvalue()

@@ -2,9 +2,10 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .. import named
 from ..errors import UserError, unknown
 from .augment.recipes import batched
 from .dataset import Data
+from .images.source import ImageSource
 from .images.transforms import eval_transform
 from .reader import Transform
 from .splits import hold_out
@@ -60,7 +62,7 @@ def _loader(name: str) -> Callable[..., Data]:
 
 
 def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
-              holdout: float = 0.0, **more) -> Data:
+              holdout: float = 0.0, **more: Any) -> Data:
     """Return data set `name`, whole and checked.
 
     root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
@@ -101,10 +103,10 @@ def transforms(data: Data, image_size: int | None = None, augment: str = "none")
     size = image_size or data.image_size
     change = batched(augment, size)
 
-    def train(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    def train(images: ImageSource, rng: np.random.Generator) -> np.ndarray:
         return data.normalization(change(images, rng))
 
-    def evaluate(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    def evaluate(images: ImageSource, rng: np.random.Generator) -> np.ndarray:
         return eval_transform(images, size, data.normalization)
 
     return train, evaluate

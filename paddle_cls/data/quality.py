@@ -12,7 +12,7 @@ from ..formats import fonts
 from ..system.files import hash_of
 from ..system.threads import for_each
 from .images.transforms import decode, resize
-from .listing import Listing
+from .listing import Listing, pictures_of
 from .reader import Split
 
 SHOWN = 20                                         # problems of a kind that are listed, and classes on the sheet
@@ -27,7 +27,8 @@ def parts(listing: Listing) -> dict[str, Split]:
 def findings(listing: Listing) -> tuple[list[str], dict[str, list[str]]]:
     """Return (lines about what there is, {kind of problem: where it is found}), having decoded every file."""
     wrong = {"mistakes": listing.problems, "not readable": [], "in train and val": [], "under two labels": [], "copies": []}
-    sizes, copies = [], {}
+    sizes: list[np.ndarray] = []
+    copies: dict[str, list[tuple[str, int]]] = {}
     for name, split in parts(listing).items():
         measured, hashes = _read_all(name, split, wrong["not readable"])
         sizes.append(measured)
@@ -40,22 +41,22 @@ def findings(listing: Listing) -> tuple[list[str], dict[str, list[str]]]:
             labels = {splits[name].labels[place] for name, place in places}
             kind = ("under two labels" if len(labels) > 1 else
                     "in train and val" if len({name for name, _ in places}) > 1 else "copies")
-            wrong[kind].append(" = ".join(splits[name].images.name(place) for name, place in places))
+            wrong[kind].append(" = ".join(pictures_of(splits[name]).name(place) for name, place in places))
     return [*_counts(listing), *_sizes(np.concatenate(sizes))], {kind: found for kind, found in wrong.items() if found}
 
 
 def _read_all(name: str, split: Split, unreadable: list[str]) -> tuple[np.ndarray, list[str]]:
     """Return ((width, height) int64 (n, 2) of the files that can be decoded, the hash of each file or "")."""
     sizes, hashes = np.zeros((len(split), 2), np.int64), [""] * len(split)
-    problems = [""] * len(split)
+    problems, pictures = [""] * len(split), pictures_of(split)
 
     def read(place: int) -> None:
-        path = split.images.path(place)
+        path = pictures.path(place)
         try:
             sizes[place] = decode(path).shape[1::-1]
             hashes[place] = hash_of(Path(path))
         except UserError as error:
-            problems[place] = split.images.where(place) + str(error)
+            problems[place] = pictures.where(place) + str(error)
         bar.update()
 
     with tqdm(total=len(split), desc=f"reading {name}", unit="img", leave=False, disable=None) as bar:
@@ -90,7 +91,7 @@ def contact_sheet(listing: Listing) -> Image.Image:
         places = np.flatnonzero(listing.train.labels == row)
         for column, place in enumerate(places[np.linspace(0, len(places) - 1, min(ROW, len(places))).astype(int)]):
             try:
-                image = decode(listing.train.images.path(place), SIDE)
+                image = decode(pictures_of(listing.train).path(place), SIDE)
             except UserError:                      # told of already
                 continue
             sheet.paste(Image.fromarray(resize(image, SIDE)), (SIDE * (column + 2), SIDE * row))

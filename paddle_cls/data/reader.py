@@ -8,15 +8,17 @@ the middle of a pass, and it deals a batch out to several processes without losi
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .images.source import ImageSource
 from .sampling import balanced_order
 
+Item = TypeVar("Item")
 Sample = tuple[np.ndarray, int]                    # uint8 (H, W, 3) RGB image, label
-Reader = Callable[[], Iterator[Any]]               # call again for a new pass
-Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (B, H, W, 3) -> float32 (B, 3, H, W)
+Reader = Callable[[], Iterator[Item]]              # call again for a new pass
+Transform = Callable[[ImageSource, np.random.Generator], np.ndarray]           # B images -> float32 (B, 3, size, size)
 
 
 class Batch(NamedTuple):
@@ -31,9 +33,9 @@ class Batch(NamedTuple):
 
 
 class Split:
-    """A part of a data set held in memory: images uint8 (N, H, W, 3) RGB and labels int64 (N,); names, if they have any."""
+    """A part of a data set: its images, their labels int64 (N,), and their names, if they have any."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None = None):
+    def __init__(self, images: ImageSource, labels: np.ndarray, names: Sequence[str] | None = None):
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
         self.images = images
@@ -43,8 +45,8 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def fetch(self, indices: np.ndarray) -> np.ndarray:
-        """Return the images uint8 (B, H, W, 3) at `indices`."""
+    def fetch(self, indices: np.ndarray) -> ImageSource:
+        """Return the images at `indices`."""
         return self.images[indices]
 
     def take(self, indices: np.ndarray) -> "Split":
@@ -55,7 +57,7 @@ class Split:
         """Return what a person calls the image at `index`: the name of its file, or its place in the split."""
         return self.names[index] if self.names else f"image {index}"
 
-    def reader(self) -> Reader:
+    def reader(self) -> Reader[Sample]:
         """Return a reader of samples (image uint8 (H, W, 3), label int), for `paddle.reader` and `paddle.batch`."""
         def read() -> Iterator[Sample]:
             for start in range(0, len(self), 256):
@@ -65,7 +67,7 @@ class Split:
 
 
 def batches(split: Split, batch_size: int, transform: Transform, *, seed: int | None = None, epoch: int = 0,
-            start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1, balanced: bool = False) -> Reader:
+            start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1, balanced: bool = False) -> Reader[Batch]:
     """Return a reader of Batch: one pass over `split`, the last batch as short as it comes.
 
     seed: shuffle and augment by (seed, epoch, batch), so equal arguments give equal batches; None keeps the order.
@@ -78,7 +80,7 @@ def batches(split: Split, batch_size: int, transform: Transform, *, seed: int | 
     def read() -> Iterator[Batch]:
         order = np.arange(len(split))
         if balanced:
-            order = balanced_order(split.labels, np.random.default_rng([seed, epoch]))
+            order = balanced_order(split.labels, np.random.default_rng([seed or 0, epoch]))
         elif seed is not None:
             np.random.default_rng([seed, epoch]).shuffle(order)
         end = num_batches(len(split), batch_size)
@@ -95,17 +97,17 @@ def num_batches(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def prefetch(reader: Reader, size: int = 4) -> Reader:
+def prefetch(reader: Reader[Item], size: int = 4) -> Reader[Item]:
     """Return a reader that prepares up to `size` items in a thread while the current one is used.
 
     Unlike paddle.reader.buffered it raises the reader's error where the item is taken, and ends its thread when the
     pass is left early.
     """
-    def read() -> Iterator[Any]:
-        ready: queue.Queue = queue.Queue(size)
+    def read() -> Iterator[Item]:
+        ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(size)
         left = threading.Event()
 
-        def put(item: Any) -> bool:
+        def put(item: tuple[Any, BaseException | None]) -> bool:
             while not left.is_set():
                 try:
                     ready.put(item, timeout=0.1)

@@ -38,7 +38,7 @@ def read(what: str, setting: str) -> tuple[int, int]:
         good = 1 <= number <= count and count >= 2
     else:
         number, count = 1, 2
-        good = re.fullmatch(r"0*\.[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+[eE]-[0-9]{1,3}", what) and 0 < float(what) < 1
+        good = bool(re.fullmatch(r"0*\.[0-9]+([eE][-+]?[0-9]{1,3})?|[0-9]+[eE]-[0-9]{1,3}", what)) and 0 < float(what) < 1
     if not good:
         raise UserError(f"{setting}: {what!r} must be a share such as 0.2, or one of k parts such as 2/5")
     return number, count
@@ -52,7 +52,7 @@ def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> t
     """
     number, count = read(what, setting)
     images = np.bincount(split.labels, minlength=len(classes))
-    few = [f"{classes[label]} has {images[label]}" for label in np.flatnonzero(images < count)]
+    few = [f"{classes[label]} has {images[label]}" for label in np.flatnonzero(images < count).tolist()]
     if few:
         raise UserError(f"{setting} {what}: each class must have at least {count} images, some for either part; "
                         f"{', '.join(few[:10])}{' ...' * (len(few) > 10)}; add images, or leave out the class")

@@ -4,6 +4,7 @@ import io
 import warnings
 import zipfile
 from pathlib import Path
+from typing import IO, Any
 from xml.parsers import expat
 
 from ..errors import UserError, printable
@@ -37,16 +38,16 @@ def read(table: Path, content: bytes, most_columns: int, most_cells: int) -> dic
         raise UserError(f"{table}: broken Excel file ({what})") from None
 
 
-class _Texts(list):
+class _Texts(list[str]):
     """The texts that cells name by their number. Unlike in a list, none is before the first."""
 
-    def __getitem__(self, place: int) -> str:
+    def __getitem__(self, place: int) -> str:      # type: ignore[override]  # openpyxl asks for no slice
         if not 0 <= place < len(self):
             raise IndexError(f"a cell names text {place} of {len(self)}")
         return super().__getitem__(place)
 
 
-def _lines(table: Path, sheet, most_columns: int, most_cells: int) -> dict[int, list[str]]:
+def _lines(table: Path, sheet: Any, most_columns: int, most_cells: int) -> dict[int, list[str]]:
     lines, width = {}, 0
     for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
         if number > MOST_LINES:
@@ -86,7 +87,7 @@ def _check(table: Path, content: bytes) -> None:
                 _scan(table, file) if large and part.filename.endswith(".xml") else file.read()
 
 
-def _scan(table: Path, file) -> None:
+def _scan(table: Path, file: IO[bytes]) -> None:
     """Go through a sheet or the texts, without a tree: no line may be out of order, or hold more than Excel could."""
     count = last = 0
 

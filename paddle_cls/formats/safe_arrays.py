@@ -6,6 +6,7 @@ called with it: kind of number, shape and bytes are checked here, and the array 
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import numpy as np
 
@@ -50,12 +51,12 @@ def build(call: Call) -> np.ndarray | np.generic:
     raise UserError(f"it calls NumPy's {call.what} as NumPy never does; nothing of it was run")
 
 
-def _array(data: object, dtype: object, shape: object, order: str) -> np.ndarray:
+def _array(data: object, dtype: object, shape: object, order: Literal["C", "F"]) -> np.ndarray:
     kind = _number(dtype)
     if type(shape) is not tuple or len(shape) > 32 or any(type(count) is not int or not 0 <= count < 2**62 for count in shape):
         raise UserError("it holds an array whose shape is no shape")
     size = prod(shape) * kind.itemsize
-    if type(data) not in (bytes, bytearray) or len(data) != size:
+    if not isinstance(data, (bytes, bytearray)) or len(data) != size:
         raise UserError(f"it holds an array of shape {shape} and type {kind}, {size:,} bytes, but "
                         f"{len(data) if isinstance(data, (bytes, bytearray)) else 'no'} bytes for it")
     if not size:                                   # NumPy takes no empty buffer

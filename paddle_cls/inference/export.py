@@ -94,7 +94,8 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
         raise UserError("the network's answers are no numbers (NaN or infinity); use another checkpoint")
     expected = metrics.probabilities(logits)
     runner = _runner(folder, tell=True)
-    for computation in filter(None, (engine, runner)):
+    computations: list[Computation] = [engine, runner] if runner else [engine]
+    for computation in computations:
         difference = np.abs(metrics.probabilities(computation(images)) - expected).max()
         if not difference <= TOLERANCE:
             raise ArithmeticError(f"the exported network's probabilities differ from the original's by {difference:.2g}")
@@ -132,8 +133,8 @@ def place(weights: str, about: Mapping, image_size: int) -> Path:
 
     weights: SHA-256 of their file. about: JSON-able, what the network is built from.
     """
-    own = [Path(module.__file__) for module in (sys.modules[__name__], plan, trace)]
-    code = [file.read_text(encoding="utf-8") for file in (*own, *sorted(Path(models.__file__).parent.glob("*.py")))]
+    own = [Path(__file__), Path(plan.__file__), Path(trace.__file__)]
+    code = [file.read_text(encoding="utf-8") for file in (*own, *sorted(Path(str(models.__file__)).parent.glob("*.py")))]
     text = json.dumps([paddle.__version__, weights, about, image_size, code])
     return cache.root() / "exports" / hashlib.sha256(text.encode()).hexdigest()[:16]
 

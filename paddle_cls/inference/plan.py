@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,8 @@ class _Builder:
     """Turns operations into steps. `values` holds what is known so far: a Step, an array, or a list of values."""
 
     def __init__(self, traced: Trace, weights: dict[str, np.ndarray], images: Step):
-        self.weights, self.steps, self.values = weights, [images], {traced.images: images}
+        self.weights, self.steps = weights, [images]
+        self.values: dict[Any, Any] = {traced.images: images}
         self.uses = Counter(key for op in traced.operations for key in op.inputs)
         self.uses[traced.logits] += 1
         for op in traced.operations:
@@ -129,6 +131,7 @@ class _Builder:
             return self.new(NORM, [x], [epsilon], [mean, variance, scale, shift])
         factor = scale / np.sqrt(variance + np.float32(epsilon))
         weight, bias = step.weights
+        assert weight is not None
         bias = -mean if bias is None else bias - mean
         step.weights = [weight * factor.reshape([-1] + [1] * (weight.ndim - 1)), shift + bias * factor]
         return step
@@ -221,7 +224,8 @@ class Plan:
 
     def save(self, file: Path) -> None:
         """Write an .npz."""
-        np.savez(file, code=self.code, classes=self.classes, **{str(i): weight for i, weight in enumerate(self.weights)})
+        arrays: dict[str, Any] = {str(i): weight for i, weight in enumerate(self.weights)}
+        np.savez(file, code=self.code, classes=self.classes, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> "Plan":
@@ -237,7 +241,8 @@ def make(traced: Trace, weights: dict[str, np.ndarray], image_size: int) -> Plan
         raise Unsupported("logits that are not made last")
     number = {step: i for i, step in enumerate(built.steps)}
     last = {each: number[step] for step in built.steps for each in step.inputs}
-    code, arrays = [], []
+    code: list[float] = []
+    arrays: list[np.ndarray] = []
     for step in built.steps[1:]:
         own = [np.ascontiguousarray(weight, np.float32) for weight in step.weights if weight is not None]
         dead = [number[each] for each in dict.fromkeys(step.inputs) if last[each] == number[step]]

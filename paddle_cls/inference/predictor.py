@@ -1,58 +1,72 @@
 """A trained network and its preprocessing, rebuilt from a checkpoint: the only way to an answer."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import paddle
 
-from ..checkpoints import checkpoint
 from ..data.images.transforms import TTA, Normalization, Source, as_list, decode, eval_views, resize, size_for
 from ..errors import UserError, unknown
 from ..evaluation import metrics
 from ..models import MODELS, build_model, check_arguments, is_own
 from ..named import is_named
 from ..system import runtime
-from . import export
+
+if TYPE_CHECKING:                                  # Paddle is loaded by `from_checkpoint`, once what it reads is set
+    from paddle import Tensor, nn
+
+    from .export import Computation
+
+Item = TypeVar("Item")
+# Held while a network is built, exported or computes by dygraph: Paddle's device, its programs and a network's mode are shared.
+_PADDLE = threading.RLock()
 
 
 class Predictor:
     """Answers for pictures of any size: paths, bytes, file objects, Pillow images, uint8 (H, W, 3) RGB arrays, or a list of them.
 
+    Several threads may ask one Predictor at once. Paddle's device for everything else (`paddle.get_device`) is left as it is.
+
         predictor = Predictor.from_checkpoint("output/cifar10_resnet")
         predictor("dog.png")                       # float64 (1, 10), probabilities
         predictor(["dog.png", image])              # float64 (2, 10)
-        predictor.features("dog.png")            # float32 (1, 64), the last layer before the head
+        predictor.features("dog.png")              # float32 (1, 64), the last layer before the head
     """
 
-    def __init__(self, load_model: Callable[[], paddle.nn.Layer], classes: Sequence[str], image_size: int,
+    def __init__(self, load_model: Callable[[], "nn.Layer"], classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
-                 exported: Path | None = None, source: object = "checkpoint",
+                 exported: Path | None = None, device: str | None = None, source: object = "checkpoint",
                  figures: Mapping[str, float] | None = None):
         """load_model: returns the network; not called before it is needed, which is never where an export is found.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
         tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
-        of its views (`eval_views`). source: what an error names. figures: of the network's evaluation. Raises UserError for
-        an unknown name.
+        of its views (`eval_views`). device: where the network lives, a name of `runtime.device_for`; None: wherever Paddle
+        computes. source: what an error names. figures: of the network's evaluation. Raises UserError for an unknown name.
         """
         self.figures = dict(figures or {})
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
         self.normalization, self.threshold, self.tta, self._exported = normalization, threshold, tta, exported
-        self._engine = export.find(exported) if exported else None
-        self._model = None if self._engine else load_model()           # what is wrong with it is told here
+        self._device = device
+        self._engine: Computation | None = None
+        if exported:
+            from . import export
+            self._engine = export.find(exported)
+        self._model = None if self._engine else self._built()          # what is wrong with it is told here
 
     @classmethod
     def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none",
                         model: str | None = None) -> "Predictor":
-        """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference.
+        """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference. Loads Paddle where nobody has yet.
 
         place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
         cpu or gpu. tta: see above. model: "module:Net", to allow that code: a checkpoint that names code of this machine's is
@@ -60,6 +74,10 @@ class Predictor:
         time, and an export would not show that. Raises UserError for a checkpoint that is missing, broken, changed, or asks for
         code.
         """
+        runtime.prepare()
+        runtime.load_paddle()
+        from ..checkpoints import checkpoint
+        from . import export
         path = checkpoint.find(None if place is None else Path(place))
         info, parts = checkpoint.read(path, [".pdparams"])
         weights = parts[".pdparams"]               # held open: a training may put others in their place
@@ -70,22 +88,28 @@ class Predictor:
             raise UserError(f"{path}.json: {error}; use another checkpoint") from None
         about = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
 
-        def load_model() -> paddle.nn.Layer:
+        def load_model() -> "nn.Layer":
             model = build_model(**about)
             checkpoint.load_weights(model, checkpoint.read_weights(weights.path, weights.read()), weights.path)
             return model
 
-        fast = runtime.set_device(device) == "cpu" and not is_own(info.model.name)
+        device = runtime.device_for(device)
+        fast = device == "cpu" and not is_own(info.model.name)
         exported = export.place(info.sha256[".pdparams"], about, info.image_size) if fast else None
         return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
-                   threshold=info.threshold, tta=tta, exported=exported, source=path, figures=info.metrics)
+                   threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, figures=info.metrics)
 
     @property
-    def model(self) -> paddle.nn.Layer:
+    def model(self) -> "nn.Layer":
         """The network itself."""
-        if self._model is None:
-            self._model = self._load_model()
-        return self._model
+        with _PADDLE:
+            if self._model is None:
+                self._model = self._built()
+            return self._model
+
+    def _built(self) -> "nn.Layer":
+        with _PADDLE, runtime.on_device(self._device):
+            return self._load_model()
 
     def __call__(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
@@ -133,16 +157,24 @@ class Predictor:
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         if self._exported and not self._engine:
-            try:
-                self._engine = export.make(self._exported, self.model, self.image_size)
-            except ArithmeticError as error:
-                self._check(self._dygraph(self.model, images[:1]))     # the cause, if the weights are broken
-                print(f"{error}; dygraph computes, slower", file=sys.stderr)
-                self._exported = None
+            with _PADDLE:                          # one thread exports, the others wait for that
+                if self._exported and not self._engine:
+                    self._export(self._exported, images)
         return self._engine(images) if self._engine else self._dygraph(self.model, images)
 
-    def _dygraph(self, function: Callable[[paddle.Tensor], paddle.Tensor], images: np.ndarray) -> np.ndarray:
-        with runtime.evaluating(self.model):
+    def _export(self, folder: Path, images: np.ndarray) -> None:
+        from . import export
+        try:
+            with runtime.on_device(self._device):
+                self._engine = export.make(folder, self.model, self.image_size)
+        except ArithmeticError as error:
+            self._check(self._dygraph(self.model, images[:1]))         # the cause, if the weights are broken
+            print(f"{error}; dygraph computes, slower", file=sys.stderr)
+            self._exported = None
+
+    def _dygraph(self, function: Callable[["Tensor"], "Tensor"], images: np.ndarray) -> np.ndarray:
+        import paddle
+        with _PADDLE, runtime.on_device(self._device), runtime.evaluating(self.model):
             return function(paddle.to_tensor(images)).numpy()
 
     def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Source | Sequence[Source], batch_size: int,
@@ -192,6 +224,6 @@ def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Pat
             yield path, answer.result()
 
 
-def _in_batches(items: Iterator, size: int) -> Iterator[list]:
+def _in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     while batch := list(islice(items, size)):
         yield batch

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from paddle import nn
 
@@ -46,7 +47,7 @@ def trace(network: nn.Layer) -> Trace:
     return found
 
 
-def _of_paddle_3(block) -> Iterator[Operation]:
+def _of_paddle_3(block: Any) -> Iterator[Operation]:
     for op in block.ops:
         if op.num_results():
             result = op.result(0)
@@ -74,7 +75,7 @@ _PADDLE_2 = {
 }
 
 
-def _of_paddle_2(block) -> Iterator[Operation]:
+def _of_paddle_2(block: Any) -> Iterator[Operation]:
     for name in (name for name, variable in block.vars.items() if variable.persistable):
         yield Operation("parameter", [], name, list(block.var(name).shape), {"parameter_name": name})
     for number, op in enumerate(block.ops):

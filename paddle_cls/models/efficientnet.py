@@ -79,7 +79,7 @@ class EfficientNet(nn.Layer):
         ch_in, features = scale_width(32, width_factor), scale_width(1280, width_factor)
         total = sum(scale_depth(layers, depth_factor) for *_, layers, _ in STAGES)
         self.stem = nn.Sequential(*conv_bn(3, ch_in, 3, 2), nn.Silu())
-        blocks = []
+        blocks: list[MBConv] = []
         for expansion, size, channels, layers, stride in STAGES:
             ch_out = scale_width(channels, width_factor)
             for i in range(scale_depth(layers, depth_factor)):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -21,9 +22,10 @@ class Profile:
 
 def measure(model: nn.Layer, image_size: int) -> Profile:
     """Return the Profile of `model` for an image of image_size pixels a side."""
-    used, multiply_adds = {}, 0
+    used: dict[str, int] = {}
+    multiply_adds = 0
 
-    def count(layer: nn.Layer, inputs, output) -> None:
+    def count(layer: nn.Layer, inputs: object, output: paddle.Tensor) -> None:
         nonlocal multiply_adds
         used.update({p.name: math.prod(p.shape) for p in layer.parameters(include_sublayers=False) if not p.stop_gradient})
         if isinstance(layer, nn.Conv2D):
@@ -41,7 +43,7 @@ def measure(model: nn.Layer, image_size: int) -> Profile:
     return Profile(sum(used.values()), multiply_adds, features)
 
 
-def profile(name: str, image_size: int | None = None, **kwargs) -> Profile:
+def profile(name: str, image_size: int | None = None, **kwargs: Any) -> Profile:
     """Return the Profile of model `name`, with the classes of its paper, and its image size unless another is given.
 
     A network that tells no image size, and is given none, has its parameters counted only.

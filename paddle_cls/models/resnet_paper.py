@@ -1,7 +1,7 @@
 """ResNet as He et al. 2015 publish it, with their three kinds of shortcuts: zero padding, projections, all projections."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import paddle
 from paddle import nn
@@ -116,7 +116,7 @@ class ResNet(nn.Layer):
         return self.fc(self.forward_features(images))
 
 
-def blocks_of(model: str, depth: int, table: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
+def blocks_of(model: str, depth: int, table: Mapping[int, tuple[int, ...]]) -> tuple[int, ...]:
     """Return table[depth], the blocks in each group. Raises UserError for a depth that the paper's table lacks."""
     if depth not in table:
         raise UserError(f"{model}: depth={depth} must be one of {', '.join(map(str, table))}")

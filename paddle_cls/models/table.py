@@ -5,7 +5,7 @@ from . import facts, model_arguments
 HEADER = ("name", "command", "paper", "parameters in millions: ours / the paper's", "test")
 
 
-def row(name: str, image_size: int | None = None, **kwargs) -> dict:
+def row(name: str, image_size: int | None = None, **kwargs: object) -> dict:
     """Return what is known of model `name`, as JSON-able values.
 
     image_size, kwargs: with which the parameters and multiply-adds are counted; the paper's size and the model's defaults

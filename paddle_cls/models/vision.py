@@ -4,6 +4,7 @@ Each takes float32 (N, 3, H, W) and returns logits float32 (N, num_classes), of 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -31,10 +32,11 @@ class _Served(nn.Layer):
     head = "fc"                                    # Paddle's name of the last linear layer, or of the Sequential that ends in it
     smallest = 32
 
-    def __init_subclass__(cls):
-        cls.before_head = cls.__bases__[1].forward             # not super(), which jit.save does not get through
+    def __init_subclass__(cls) -> None:
+        family: Any = cls.__bases__[1]
+        cls.before_head = family.forward           # not super(), which jit.save does not get through
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: object, **kwargs: object):
         super().__init__(*args, **kwargs)
         self.num_classes = 0
 
@@ -111,7 +113,7 @@ class SqueezeNet(_Served, paddles.SqueezeNet):
     Deviation: with one output there is no ReLU after the head, which would make every answer a yes.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: object, **kwargs: object):
         super().__init__(*args, **kwargs)
         self.with_pool = False
 
@@ -136,7 +138,7 @@ class GoogLeNet(_Served, paddles.GoogLeNet):
     to 3x3 whatever the size of the images, and have the paper's ReLUs.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: object, **kwargs: object):
         super().__init__(*args, **kwargs)
         self._pool_o1 = self._pool_o2 = nn.AdaptiveAvgPool2D(3)
 
@@ -149,7 +151,7 @@ class GoogLeNet(_Served, paddles.GoogLeNet):
         x, first, second = self.before_head(images)
         return paddle.flatten(self._drop(x), 1), first, second
 
-    def forward(self, images: paddle.Tensor):
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor | tuple[paddle.Tensor, list[tuple[float, paddle.Tensor]]]:
         x, first, second = self._maps(images)
         logits = self._fc_out(x)
         if not self.training:
@@ -160,7 +162,7 @@ class GoogLeNet(_Served, paddles.GoogLeNet):
 
 
 def _network(family: type, paper: str, published: str = "", *, source: str = "the paper", differs: str = "",
-             image_size: int = 224, smallest: int = 32, **fixed) -> Callable[..., nn.Layer]:
+             image_size: int = 224, smallest: int = 32, **fixed: Any) -> Callable[..., nn.Layer]:
     """Return the constructor of one network of `family`, which takes the arguments `fixed`."""
     @about(paper, published=published, source=source, differs=differs, image_size=image_size, smallest=smallest)
     def build(num_classes: int = 1000) -> nn.Layer:
@@ -192,8 +194,8 @@ googlenet = _network(GoogLeNet, "Szegedy et al. 2014, arXiv 1409.4842", "7.0", s
 inception_v3 = _network(InceptionV3, "Szegedy et al. 2015, arXiv 1512.00567", "23.8", image_size=299, smallest=75,
                         source="torchvision, without its auxiliary head")
 
-_TORCH = {"source": "torchvision"}
-_CLAS = {"source": "PaddleClas", "differs": "they count the statistics of batch norm too"}
+_TORCH: dict[str, Any] = {"source": "torchvision"}
+_CLAS: dict[str, Any] = {"source": "PaddleClas", "differs": "they count the statistics of batch norm too"}
 _RESNET = "He et al. 2015, arXiv 1512.03385"
 resnet18 = _network(ResNet, _RESNET, "11.7", **_TORCH, block=BasicBlock, depth=18)
 resnet34 = _network(ResNet, _RESNET, "21.8", **_TORCH, block=BasicBlock, depth=34)
@@ -228,7 +230,7 @@ mobilenet_v3_small = _mobilenet(MobileNetV3Small, _MOBILENET3, "2.5")
 mobilenet_v3_large = _mobilenet(MobileNetV3Large, _MOBILENET3, "5.4",
                                 differs="5.46 without the weights of batch norm, cut off")
 
-_AUTHORS = {"source": "its authors' repository"}
+_AUTHORS: dict[str, Any] = {"source": "its authors' repository"}
 _SHUFFLENET = "Ma et al. 2018, arXiv 1807.11164"
 shufflenet_v2_x0_25 = _network(ShuffleNetV2, _SHUFFLENET, "0.61", **_CLAS, scale=0.25)
 shufflenet_v2_x0_33 = _network(ShuffleNetV2, _SHUFFLENET, "0.65", source="PaddleClas", scale=0.33)

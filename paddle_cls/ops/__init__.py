@@ -39,9 +39,9 @@ def accelerate(model: "nn.Layer") -> str:
     from .layers import REPLACEMENTS, BatchNorm, BatchNorm2D, Conv2D
 
     for layer in model.sublayers(include_self=True):
-        replacement, fits = REPLACEMENTS.get(type(layer), (None, None))
-        if replacement and fits(layer):
-            object.__setattr__(layer, "__class__", replacement)
+        found = REPLACEMENTS.get(type(layer))
+        if found and found[1](layer):
+            object.__setattr__(layer, "__class__", found[0])
     layers = model.sublayers(include_self=True)
     convolutions, norms = (sum(isinstance(layer, kind) for layer in layers) for kind in (Conv2D, (BatchNorm2D, BatchNorm)))
     return f"oneDNN operators for {convolutions} convolutions, {norms} batch norms"

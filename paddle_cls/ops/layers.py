@@ -5,6 +5,7 @@ transposed view of them, so that every layer still takes and returns (N, C, H, W
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -18,12 +19,12 @@ from ..paddle_internals import conv_settings, hooked, keeps_statistics, norm_set
 POINTWISE = (nn.ReLU, nn.ReLU6, nn.Identity, nn.Hardswish, nn.Silu, nn.Swish, nn.Sigmoid)
 
 
-def to_nhwc(x):
+def to_nhwc(x: Any) -> Any:
     """Return (N, C, H, W) as (N, H, W, C), a view and no copy; anything but a tensor of 4 dimensions as it is."""
     return x.transpose([0, 2, 3, 1]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
 
 
-def to_nchw(x):
+def to_nchw(x: Any) -> Any:
     """Return (N, H, W, C) as (N, C, H, W), a view and no copy; anything but a tensor of 4 dimensions as it is."""
     return x.transpose([0, 3, 1, 2]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
 
@@ -35,13 +36,13 @@ def _usable(x) -> bool:
     return x.ndim == 4 and x.dtype == paddle.float32 and x.place.is_cpu_place()
 
 
-def _pair(value) -> list[int] | None:
+def _pair(value: object) -> list[int] | None:
     """Return [vertical, horizontal] of an int or pair, None where it is neither."""
     pair = [value, value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else []
     return pair if len(pair) == 2 and all(isinstance(v, int) for v in pair) else None
 
 
-def _margins(padding) -> list[int] | None:
+def _margins(padding: object) -> list[int] | None:
     """Return [top, bottom, left, right] of Paddle's padding argument, None where it is a word or nested."""
     if isinstance(padding, (list, tuple)) and len(padding) == 4 and all(isinstance(p, int) for p in padding):
         return list(padding)
@@ -126,8 +127,11 @@ def run(layers: Sequence[nn.Layer], x: paddle.Tensor, residual: paddle.Tensor | 
 class _Inside:
     """A layer that computes on (N, H, W, C) by its forward_nhwc, or as Paddle does where the operators do not take the input."""
 
+    forward_nhwc: Callable[[paddle.Tensor], paddle.Tensor]             # of the class that this one is mixed into
+
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else super().forward(x)
+        below: Any = super()                       # Paddle's class
+        return to_nchw(self.forward_nhwc(to_nhwc(x))) if _usable(x) else below.forward(x)
 
 
 class Conv2D(_Inside, nn.Conv2D):

@@ -48,7 +48,7 @@ class Runner:
     def _problem(self) -> str:
         return self._library.paddle_cls_network_problem().decode()
 
-    def __del__(self):
+    def __del__(self) -> None:
         for network in getattr(self, "_networks", {}).values():
             self._library.paddle_cls_network_delete(network)
 

@@ -26,7 +26,7 @@ def run(command: Sequence[str], count: int, *, remedy: str) -> int:
     workers: list[subprocess.Popen] = []
     caught: list[int] = []
 
-    def pass_on(number: int, _) -> None:
+    def pass_on(number: int, _: object) -> None:
         caught.append(number)
         for worker in workers:
             with contextlib.suppress(ProcessLookupError):

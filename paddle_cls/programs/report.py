@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     """Write one report; return the exit status."""
     options, _ = parse(ReportConfig, argv, program=PROGRAM, description=__doc__)
     runtime.prepare()
-    runtime.load_paddle()
+    runtime.set_device(options.device)             # where the heat maps are computed
     from ..checkpoints import checkpoint
     from ..evaluation import page
     path = checkpoint.find(options.run)

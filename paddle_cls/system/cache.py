@@ -209,7 +209,12 @@ def settle() -> None:
         reason = f"HOME={given}: cannot be written ({error.strerror})" if given else "HOME is not set"
     made, process = tempfile.mkdtemp(prefix=_HOME, dir=temporary()), os.getpid()
     os.environ["HOME"] = made
-    atexit.register(lambda: os.getpid() == process and shutil.rmtree(made, ignore_errors=True))
+
+    def clear() -> None:
+        if os.getpid() == process:                 # not of a child
+            shutil.rmtree(made, ignore_errors=True)
+
+    atexit.register(clear)
     if not lasts() and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
         print(f"{reason}: the cache lasts as long as this process; set HOME, or name a folder with {VARIABLE}", file=sys.stderr,
               flush=True)

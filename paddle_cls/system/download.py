@@ -13,9 +13,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
@@ -141,18 +141,20 @@ def _fetch(url: str, part: Path) -> bool:
         return whole is None or part.stat().st_size == whole
 
 
-def _arriving(request: urllib.request.Request) -> Iterator:
+def _arriving(request: urllib.request.Request) -> Generator[Any, None, None]:
     """Yield the server's answer, then its content in pieces. Raises what urlopen and reading do, and _Slow.
 
     A thread of its own reads: a server that sends a byte now and then can hold any of its calls for hours, each byte renews
     the time limit of the connection.
     """
-    pieces, ended = queue.Queue(8), threading.Event()
+    pieces: queue.Queue[Any] = queue.Queue(8)
+    ended = threading.Event()
 
     def put(piece: object) -> None:
         while not ended.is_set():
-            with contextlib.suppress(queue.Full):
-                return pieces.put(piece, timeout=0.5)
+            with contextlib.suppress(queue.Full):  # looks again whether anybody still waits
+                pieces.put(piece, timeout=0.5)
+                return
 
     def read() -> None:
         try:

@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import secrets
 import shutil
 import socket
 import stat
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a de
           stat.S_IFDIR: "a folder"}
 
 
-def opened(path: str | os.PathLike) -> BinaryIO:
+def opened(path: str | os.PathLike) -> io.BufferedReader:
     """Return a plain file opened for reading. Raises OSError, also for a FIFO, socket, device or folder: never waits for one."""
     _refuse(os.stat(path).st_mode, path)           # before the opening, which some devices take as a command
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -154,7 +156,7 @@ def _holding(file: Path, wait: bool) -> Iterator[BinaryIO]:
 
 
 def _lock(descriptor: int, wait: bool) -> None:
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
         os.lseek(descriptor, 1 << 30, os.SEEK_SET)             # far behind the number, which others may read
         msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 # A compiler has children of its own, which Linux does not bind to us: a shell leads the group of all, and ends it.
 _LEADER = ("sh", "-c", 'trap "kill -9 0" TERM; "$@" & wait $!', "sh")
@@ -22,7 +23,7 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 BOUND = die_with_parent if sys.platform == "linux" else None           # preexec_fn of a child; Windows has none
 
 
-def start_group(command: Sequence[str], **where) -> subprocess.Popen:
+def start_group(command: Sequence[str], **where: Any) -> subprocess.Popen:
     """Start a command that has children, on Linux: `terminate` ends all of them, and so does the end of this process.
 
     where: keyword arguments of Popen.

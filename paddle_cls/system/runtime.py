@@ -4,14 +4,21 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from . import cache, environment, stopping
+
+if TYPE_CHECKING:
+    import paddle
+    from paddle import amp, nn
 
 
 def prepare() -> None:
@@ -34,7 +41,8 @@ def prepare() -> None:
 def load_paddle() -> None:
     """Load Paddle, whose answer to SIGTERM is not to be ours."""
     if "paddle" not in sys.modules:
-        with stopping.kept():
+        main = threading.current_thread() is threading.main_thread()   # Python lets no other thread say how signals are answered
+        with stopping.kept() if main else contextlib.nullcontext():
             import paddle  # noqa: F401
 
 
@@ -92,6 +100,29 @@ def _gpu_driver() -> bool:
 
 def set_device(name: str) -> str:
     """Compute on "cpu", "gpu", or ("auto") a GPU if there is one; return "cpu" or "gpu". Raises UserError."""
+    device = device_for(name)
+    import paddle
+    paddle.set_device(device)
+    return device.partition(":")[0]
+
+
+@contextlib.contextmanager
+def on_device(device: str | None) -> Iterator[None]:
+    """Compute on a device that `device_for` names inside the block, and on the one of before after it. None: as it is."""
+    import paddle
+    before = paddle.get_device()
+    if device in (None, before):
+        yield
+        return
+    paddle.set_device(device)
+    try:
+        yield
+    finally:
+        paddle.set_device(before)
+
+
+def device_for(name: str) -> str:
+    """Return Paddle's name, "cpu" or "gpu:0", of "cpu", "gpu", or ("auto") a GPU if there is one. Raises UserError."""
     load_paddle()
     import paddle
     gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
@@ -99,12 +130,10 @@ def set_device(name: str) -> str:
         reason = "no GPU is visible" if paddle.device.is_compiled_with_cuda() else "this Paddle is built for the CPU only"
         raise UserError(f"--device gpu: {reason}; install requirements-gpu.txt on a machine with an NVIDIA GPU, or use "
                         f"--device cpu")
-    chosen = "gpu" if gpu and name != "cpu" else "cpu"
-    paddle.set_device(f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}" if chosen == "gpu" else "cpu")
-    return chosen
+    return f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}" if gpu and name != "cpu" else "cpu"
 
 
-def copier(device: str) -> Callable:
+def copier(device: str) -> Callable[[np.ndarray], "paddle.Tensor"]:
     """Return the function that makes a tensor on "cpu" or "gpu" of an array.
 
     To a GPU it copies from page-locked memory and does not wait for the copy; that memory is kept until the copy is done.
@@ -114,7 +143,7 @@ def copier(device: str) -> Callable:
         return paddle.to_tensor
     under_way: deque = deque()                     # (event, page-locked tensor), the oldest copy first
 
-    def copy(array: np.ndarray):
+    def copy(array: np.ndarray) -> "paddle.Tensor":
         locked = paddle.to_tensor(array, place=paddle.CUDAPinnedPlace())
         tensor = locked.cuda(blocking=False)
         event = paddle.device.cuda.Event()
@@ -132,7 +161,7 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     paddle.seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def mixed_precision(dtype: str | None, device: str):
+def mixed_precision(dtype: str | None, device: str) -> tuple[Callable[[], AbstractContextManager], "amp.GradScaler | None"]:
     """Return (a context maker for the forward pass, a loss scaler or None) for "bfloat16", "float16" or None.
 
     float16 needs loss scaling, bfloat16 does not. Raises UserError on a CPU, where Paddle's auto_cast stays in float32
@@ -150,7 +179,7 @@ def mixed_precision(dtype: str | None, device: str):
 
 
 @contextlib.contextmanager
-def evaluating(model) -> Iterator[None]:
+def evaluating(model: "nn.Layer") -> Iterator[None]:
     """Put `model` into evaluation mode inside the block, without gradients, and back into its mode after it."""
     import paddle
     was = model.training

@@ -53,7 +53,7 @@ def begin() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
 
-def answer(number: int, _=None) -> None:
+def answer(number: int, _: object = None) -> None:
     """Answer a signal, as its handler. Raises Stopped where that is due, or does not return."""
     stop = _now.stop
     if stop and stop.deferred:
@@ -200,7 +200,7 @@ class Stop:
         _now.stop = self
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.deferred, _now.stop = False, None
         for number, handler in self.before.items():
             if handler is not None:

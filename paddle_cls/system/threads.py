@@ -40,6 +40,6 @@ def for_each(function: Callable[[int], object], count: int) -> None:
 
 def stacked(function: Callable[[int], np.ndarray], count: int, shape: Sequence[int], kind: type) -> np.ndarray:
     """Return function(0) to function(count - 1), each an array of `shape` and type `kind`, as one array (count, ...)."""
-    out = np.empty((count, *shape), kind)
+    out: np.ndarray = np.empty((count, *shape), kind)
     for_each(lambda number: np.copyto(out[number], function(number)), count)
     return out

@@ -41,7 +41,7 @@ def crop_box(height: int, width: int, rng: np.random.Generator, *, area: tuple[f
 def resized_crop(image: np.ndarray, rng: np.random.Generator, size: int, *, area: tuple[float, float] = (0.08, 1.0),
                  aspect: tuple[float, float] = (3 / 4, 4 / 3)) -> np.ndarray:
     """Return uint8 (size, size, 3): a part chosen by `crop_box`, brought to size (mean of the area, or bilinear to enlarge)."""
-    top, left, rows, columns = crop_box(*image.shape[:2], rng, area=area, aspect=aspect)
+    top, left, rows, columns = crop_box(image.shape[0], image.shape[1], rng, area=area, aspect=aspect)
     shrinks = rows >= size and columns >= size
     return cv2.resize(image[top:top + rows, left:left + columns], (size, size),
                       interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -60,8 +60,8 @@ def flip(image: np.ndarray, rng: np.random.Generator, probability: float = 0.5, 
     return cv2.flip(image, axis) if rng.random() < probability else image
 
 
-def warp(image: np.ndarray, *, angle: float = 0.0, shift: Sequence[float] = (0, 0), zoom: float = 1.0,
-         shear: Sequence[float] = (0, 0), grey: int | None = None) -> np.ndarray:
+def warp(image: np.ndarray, *, angle: float = 0.0, shift: Sequence[float] | np.ndarray = (0, 0), zoom: float = 1.0,
+         shear: Sequence[float] | np.ndarray = (0, 0), grey: int | None = None) -> np.ndarray:
     """Return the image sheared, zoomed, turned about its middle, and shifted, in this order: one affine map, bilinear.
 
     angle: degrees against the clock. shift: shares of width and height, to the right and down. shear: degrees by which

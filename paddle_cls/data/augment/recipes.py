@@ -1,18 +1,19 @@
 """What `--augment` takes: recipes and pieces of augmentation by name, and the one function that they make together."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import named
 from ...errors import UserError, unknown
 from ...system.threads import stacked
+from ..images.source import Images
 from ..images.transforms import resize
 from .pieces import affine, erase, flip, jitter, padded_crop, randaugment, random_crop_flip, random_fundus, resized_crop
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (H, W, 3) -> uint8 (size, size, 3)
-BatchAugment = Callable[[Sequence[np.ndarray], np.random.Generator], np.ndarray]     # B of them -> (B, size, size, 3)
+BatchAugment = Callable[[Images, np.random.Generator], np.ndarray]     # B of them -> (B, size, size, 3)
 
 
 class Number(NamedTuple):
@@ -119,9 +120,9 @@ def build(text: str, size: int) -> Augment:
     evaluation. rotate, shift, zoom and shear are one warp, jitter and hue one change of colour. Fit for threads, each image
     with a generator of its own.
     """
-    pieces = parse(text)
+    pieces: dict[str, tuple[Any, ...]] = {**parse(text)}     # counts and pixels are int, the others float
     moves = {name: pieces[name][0] for name in ("rotate", "shift", "zoom", "shear") if name in pieces}
-    light = dict.fromkeys(("brightness", "contrast", "saturation"), pieces["jitter"][0]) if "jitter" in pieces else {}
+    light = {name: pieces["jitter"][0] for name in ("brightness", "contrast", "saturation") if "jitter" in pieces}
     light |= {"hue": pieces["hue"][0]} if "hue" in pieces else {}
 
     def augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -162,13 +163,13 @@ def batched(text: str, size: int) -> BatchAugment:
     """
     one, whole, own = build(text, size), _WHOLE_BATCHES.get(text), own_changes(text)
 
-    def augment(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    def augment(images: Images, rng: np.random.Generator) -> np.ndarray:
         shape = (size, size, 3)
         if whole and isinstance(images, np.ndarray):
-            images = whole(images, rng)
-            if images.shape[1:] == shape:
-                return images
-            return stacked(lambda place: resize(images[place], size), len(images), shape, np.uint8)
+            changed = whole(images, rng)
+            if changed.shape[1:] == shape:
+                return changed
+            return stacked(lambda place: resize(changed[place], size), len(images), shape, np.uint8)
         seeds = rng.integers(2**63, size=len(images)).tolist()   # rng.spawn takes 20 times as long, in this thread alone
         done = stacked(lambda place: one(images[place], np.random.default_rng(seeds[place])), len(images), shape, np.uint8)
         for change in own:

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +19,7 @@ SIZES = (32, 64, 96, 128, 160, 192, 224)           # pixels a side that a networ
 _NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}          # left by file managers
 
 
-class Pictures(Sequence):
+class Pictures(Sequence[np.ndarray]):
     """Files below a folder as a sequence of images uint8 (H, W, 3) RGB of any sizes.
 
     A number gives one image, decoded now; a slice or an array of numbers gives Pictures. To iterate decodes in several
@@ -27,7 +28,8 @@ class Pictures(Sequence):
 
     def __init__(self, root: Path, names: Iterable[str], *, table: Path | None = None, lines: Iterable[int] = ()):
         """names: paths relative to `root`, or absolute. table, lines: where each is named, for messages."""
-        self.root, self.table, self.size = Path(root), table, None
+        self.root, self.table = Path(root), table
+        self.size: int | None = None
         self._names = "".join(f"{name}\0" for name in names).encode(errors="surrogateescape")       # no path has this byte
         self._ends = np.flatnonzero(np.frombuffer(self._names, np.uint8) == 0)
         self._starts = np.concatenate([[0], self._ends[:-1] + 1])[:len(self._ends)]
@@ -36,9 +38,14 @@ class Pictures(Sequence):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, place):
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, place: slice | np.ndarray) -> "Pictures": ...
+
+    def __getitem__(self, place: int | slice | np.ndarray) -> "np.ndarray | Pictures":
         if isinstance(place, (int, np.integer)):
-            return decode(self.path(place), self.size)
+            return decode(self.path(int(place)), self.size)
         chosen = copy.copy(self)
         chosen._starts, chosen._ends = self._starts[place], self._ends[place]
         chosen._lines = self._lines[place] if len(self._lines) else self._lines
@@ -109,7 +116,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 def strange_names(folder: Path, names: Sequence[str]) -> list[str]:
     """Return which of these names in a folder are no text, or differ from another in the case of letters only."""
-    problems = []
+    problems: list[str] = []
     whole = "/".join(names)
     if printable(whole) == whole and len(set(whole.lower().split("/"))) == len(names):   # nearly always
         return problems

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...system.files import opened
 from ...system.threads import for_each, stacked
 from . import jpeg
+from .source import Images
 
 PNG_END = b"IEND\xaeB`\x82"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -27,8 +28,7 @@ _LARGE, _ONE_LARGE = 256_000_000, threading.RLock()            # bytes; of pictu
 _STRIP = 1 << 20                                   # pixels that are converted at a time
 _DECODER = {"JPEG": 6, "WEBP": 12}                 # bytes a pixel inside the decoder: coefficients, canvases
 
-
-Source = Path | str | bytes | BinaryIO | Image.Image | np.ndarray              # a picture: a file, its content, or its pixels
+Source: TypeAlias = Path | str | bytes | BinaryIO | Image.Image | np.ndarray   # a picture: a file, its content, or its pixels
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,8 @@ def decode(source: Source, size: int | None = None) -> np.ndarray:
 
 def as_list(images: "Source | Sequence[Source]") -> "Sequence[Source]":
     """Return pictures as a sequence of them: one alone (a path, bytes, file object, Pillow image or array) as a list of one."""
-    if isinstance(images, np.ndarray):
-        return [images] if images.ndim == 3 else images
-    return [images] if isinstance(images, (str, os.PathLike, bytes, Image.Image)) or hasattr(images, "read") else images
+    one = isinstance(images, (str, os.PathLike, bytes, Image.Image)) or hasattr(images, "read") or getattr(images, "ndim", 0) == 3
+    return [cast(Source, images)] if one else cast(Sequence[Source], images)
 
 
 def measure(source: Path | str) -> tuple[int, int]:
@@ -123,9 +122,9 @@ def _reading(source: Path | str | bytes | BinaryIO) -> Iterator[BinaryIO]:
     with _told(name), contextlib.ExitStack() as held:
         if isinstance(source, bytes) or hasattr(source, "read"):
             content = source if isinstance(source, bytes) else source.read(MOST_BYTES + 1)
-            file, length = io.BytesIO(content), len(content)
+            length, file = len(content), cast(BinaryIO, io.BytesIO(content))
         else:
-            file = held.enter_context(opened(source)).raw      # few calls to Linux: at each one threads wait for each other
+            file = cast(BinaryIO, held.enter_context(opened(source)).raw)      # few calls: at each one threads wait for others
             length = os.fstat(file.fileno()).st_size
         if not length:
             raise UserError(f"{name}: the file is empty")
@@ -217,7 +216,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box))
 
 
-def eval_transform(images: Sequence[np.ndarray], size: int, normalization: Normalization) -> np.ndarray:
+def eval_transform(images: Images, size: int, normalization: Normalization) -> np.ndarray:
     """Return float32 (B, 3, size, size) of pictures uint8 (H, W, 3) of any size: the one way to evaluate and infer."""
     if not isinstance(images, np.ndarray) or images.shape[1:3] != (size, size):
         images = stacked(lambda number: resize(images[number], size), len(images), (size, size, 3), np.uint8)
@@ -232,7 +231,7 @@ def size_for(size: int, tta: str) -> int:
     return round(size * 8 / 7) if tta == "crops" else size
 
 
-def eval_views(images: Sequence[np.ndarray], size: int, normalization: Normalization, tta: str) -> list[np.ndarray]:
+def eval_views(images: Images, size: int, normalization: Normalization, tta: str) -> list[np.ndarray]:
     """Return the views of pictures whose answers are averaged in test-time augmentation, each float32 (B, 3, size, size).
 
     tta: "none" is `eval_transform` alone; "flip" adds its mirror image; "flips" adds left-right, up-down and both (for

@@ -9,7 +9,7 @@ import os
 import tarfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -96,12 +96,14 @@ def _unpack(archive: Path, packed: BinaryIO, names: tuple[str, ...]) -> dict[str
     found = {}
     try:
         with gzip.open(packed) as unzipped:
-            file = _Bounded(unzipped)
+            file: Any = _Bounded(unzipped)         # all that tarfile asks of a file to read
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     name = member.name.removeprefix(f"{FOLDER}/")
                     if name in names and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE):    # no link, device or holes
-                        found[name] = tar.extractfile(member).read()
+                        content = tar.extractfile(member)
+                        assert content, "None is of what is no file"
+                        found[name] = content.read()
             while file.read(1 << 20):              # to the end, where gzip has its checksum
                 pass
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, IndexError, OverflowError) as error:
@@ -112,7 +114,7 @@ def _unpack(archive: Path, packed: BinaryIO, names: tuple[str, ...]) -> dict[str
 class _Bounded:
     """An unzipped file for tarfile, which takes the sizes in its headers for true and would read so much at once."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: gzip.GzipFile):
         self.file, self.tell = file, file.tell
 
     def read(self, size: int) -> bytes:
@@ -149,7 +151,7 @@ def _check(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.astype(np.int64)
 
 
-def _labels(name: str, labels: object, count: int) -> np.ndarray:
+def _labels(name: str, labels: Any, count: int) -> np.ndarray:
     """Return labels as an array. NumPy is given a flat list of numbers only: of lists in lists it would try every path."""
     if isinstance(labels, np.ndarray):
         return labels

@@ -78,7 +78,8 @@ def load(root: Path | None, size: int = SIZE, *, val: bool = True) -> tuple[Spli
     paths, labels, problems = ([*chain.from_iterable(kind)] for kind in zip(*parts, strict=True))
     both = _checked(paths, labels, problems + alone, size)
     count = len(parts[0][0])
-    train, rest = (Split(both.images[part], both.labels[part], both.names[part]) for part in (slice(count), slice(count, None)))
+    train, rest = (Split(both.images[part], both.labels[part], (both.names or ())[part])
+                   for part in (slice(count), slice(count, None)))
     return train, rest if val else None
 
 
@@ -88,7 +89,7 @@ def _batched(split: Split, batch_size: int, seed: int | None) -> Reader:
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         nonlocal passes
         passes += 1
-        for batch in batches(split, batch_size, lambda images, _: HALF(images), seed=seed, epoch=passes)():
+        for batch in batches(split, batch_size, lambda images, _: HALF(np.asarray(images)), seed=seed, epoch=passes)():
             yield batch.images, batch.labels.astype(np.float32)[:, None]
     return read
 

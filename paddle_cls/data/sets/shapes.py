@@ -75,7 +75,7 @@ def generate(split: str, count: int | None = None) -> Split:
     count = COUNTS[split] if count is None else count
     labels = np.arange(count) % len(CLASSES)
     part = sorted(COUNTS).index(split)
-    images = np.stack([draw(label, np.random.default_rng([part, i])) for i, label in enumerate(labels)])
+    images = np.stack([draw(label, np.random.default_rng([part, i])) for i, label in enumerate(labels.tolist())])
     return Split(images, labels)
 
 

@@ -76,7 +76,7 @@ def listing(*, root: Path | None = None, val: bool = True, table: Path | None = 
     _check_root(root, both)
     labels = classes or in_order(train["label"].unique().tolist())
     problems += _class_problems(train, labels)
-    if labels and len(both) > 1:
+    if labels and judged is not None and len(both) > 1:
         at = both[1].attrs["table"]
         problems += [f"{at}:{line}: label {label!r} is not among those to train on: {', '.join(labels)}"
                      for line, label in judged["label"][~judged["label"].isin(labels)].items()]
@@ -94,7 +94,8 @@ def _lines(table: Path, task: str | None, columns: str | None, problems: list[st
 
     attrs["table"] is the table. Lines with a mistake are left out, and added to `problems`.
     """
-    cells, classes = read_cells(table), []
+    cells = read_cells(table)
+    classes: list[str] = []
     form = next((lines_of for fits, lines_of in FORMS if fits(cells)), None)
     if form:
         lines, classes = form(table, cells, task, problems, notes)
