@@ -119,6 +119,13 @@ def anchors(page: str) -> set[str]:
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", outside, re.MULTILINE)}
 
 
+def numbers(page: str) -> list[float]:
+    """Return the numbers of a page's text, sorted. A Chinese page says ten thousands where an English one says millions."""
+    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", " ", PAGES[page], flags=re.DOTALL).replace(",", "")
+    found = re.findall(r"(\d+(?:\.\d+)?)(?: (万|million))?", text)
+    return sorted(float(number) * {"万": 10_000, "million": 1_000_000}.get(unit, 1) for number, unit in found)
+
+
 def links(page: str) -> list[str]:
     """Return the targets of a page's links and pictures that are not on the web."""
     outside = re.sub(r"`[^`]*`", "", _BLOCK.sub("", PAGES[page]))
