@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -118,9 +119,7 @@ def run_command(page: str, words: list[str], call) -> None:
         done = call(find(name), *shortened(name, arguments))
         assert done.status == 0, f"{page}: {' '.join(words)}\n{done.out}{done.err}"
     elif name == "benchmarks.runs":
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["runs", *filter(os.path.isdir, arguments)])
-            find(name).main()
+        assert "| mean of 1 |" in find(name).table([Path(folder) for folder in arguments if os.path.isdir(folder)])
     elif not name:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["paddle-cls"])
@@ -175,7 +174,7 @@ def test_each_link_leads_somewhere():
     for page in PAGES:
         for target in links(page):
             path, anchor = place(page, target), target.partition("#")[2]
-            if path.name.removesuffix(".zh.md") in UNTRANSLATED:
+            if {path.name.removesuffix(".zh.md"), page.removesuffix(".zh.md")} & UNTRANSLATED:
                 continue
             if not path.exists():
                 wrong.append(f"{page}: {target}")
