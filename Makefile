@@ -19,7 +19,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 demo: $(VENV)/installed
 	rm -rf output/demo
 	$(RUN) train.py --config configs/shapes_resnet20.yaml --output-dir output/demo
-	$(RUN) -m paddle_cls.data.shapes output/demo/pictures
+	$(RUN) -m paddle_cls draw-shapes output/demo/pictures
 	$(RUN) infer.py --image output/demo/pictures --checkpoint output/demo --topk 3
 	@echo "The curves: $(VENV)/bin/visualdl --logdir output/demo/vdl, then open the address that it prints."
 

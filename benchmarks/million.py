@@ -1,4 +1,4 @@
-"""Starting on a million pictures: python benchmarks/million.py [--pictures 1000000] [--rounds 3]
+"""Starting on a million pictures: python benchmarks/million.py [--quick] [--pictures 1000000] [--rounds 3]
 
 A folder of 1,000 JPEGs is linked under 1,000 names, a class each, and all are listed in a table. Measured in a process of its
 own: the time from the start of reading to a data set whose files are all checked to be there, and to its first batch of 128
@@ -38,9 +38,12 @@ def make(folder: Path, count: int) -> None:
 def main() -> None:
     """Take the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round of 50,000 pictures")
+    parser.add_argument("--pictures", type=int, help="how many (default: 1,000,000)")
+    parser.add_argument("--rounds", type=int, help="how often all is measured (default: 3)")
     chosen = parser.parse_args()
+    chosen.pictures = chosen.pictures or (50_000 if chosen.quick else 1_000_000)
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
     ours = Side(Path(__file__).with_name("ours.py"))
     kinds = {"table": ("table", "table.csv"), "folder": ("root", "classes")}
     units = {"ready": "s to a checked data set", "first": "s to the first batch", "memory": "GB of memory"}

@@ -1,4 +1,4 @@
-"""One's own pictures, once a folder or a table has said which there are: looked at, told about, and written down."""
+"""The user's own pictures, listed by a folder or a table: checked, summed up in a line, and written as a table."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 
 def checked(listing: Listing, image_size: int | None) -> Data:
-    """Return the data set, its files looked at by `survey`. Raises one UserError for all that is wrong.
+    """Return the data set after a check of its files by `survey`. Raises one UserError that lists all mistakes.
 
     image_size: pixels a side that will be used; None for `default_size` of the training pictures.
     """

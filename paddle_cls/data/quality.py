@@ -1,4 +1,4 @@
-"""What is wrong with pictures of one's own: all files decoded, copies found, a contact sheet."""
+"""Check the user's own pictures: decode all files, find copies, draw a contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path

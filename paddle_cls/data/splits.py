@@ -1,4 +1,4 @@
-"""Parts of a training split held out: as validation split (once, or in turn: k-fold), or to choose a threshold."""
+"""Hold out a part of the training split: for validation (once, or k-fold), or to choose a threshold."""
 
 import re
 from collections.abc import Sequence

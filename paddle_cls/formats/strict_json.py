@@ -1,4 +1,4 @@
-"""JSON that others may have written: bounded in size, depth and digits before anything looks at its content."""
+"""JSON that a stranger may have written: size, depth and digits are limited before the content is used."""
 
 import json
 import math

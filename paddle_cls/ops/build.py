@@ -26,7 +26,7 @@ class Unavailable(Exception):
 
 
 class NoCache(Unavailable):
-    """There is no folder to keep them in; who exports a network meets the same and says so."""
+    """There is no folder to keep them in. An export of a network fails for the same reason and prints it."""
 
 
 def cache_folder() -> Path:
@@ -66,7 +66,7 @@ def find_headers() -> Path:
 
 
 def check_platform() -> None:
-    """Raise Unavailable on what the operators are not made for."""
+    """Raise Unavailable on a platform that the operators do not support."""
     if not sys.platform.startswith("linux") or platform.machine() not in ("x86_64", "AMD64"):
         raise Unavailable(f"they are for Linux on x86-64, and this is {platform.system()} on {platform.machine()}")
 
@@ -151,7 +151,7 @@ def _digest(library: Path, name: str = "") -> str:
 
 
 def _intact(library: Path) -> bool:
-    """Return whether library is what this user has compiled: a strange one would run its own code, a cut one end the process."""
+    """Return whether this user has compiled the library. A stranger's would run its own code; a truncated one would crash."""
     try:
         with cache.opened(library.with_suffix(".sha256")) as file:
             recorded = file.read(cache.SEAL + 1)

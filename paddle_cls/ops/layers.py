@@ -1,7 +1,7 @@
 """Layers that compute by the compiled operators: the classes that `accelerate` gives a model's own layers.
 
-Activations are (N, H, W, C) inside: `run` hands them from layer to layer, and what other code gets to see is a
-transposed view of them, so that every layer still takes and returns (N, C, H, W).
+Activations are (N, H, W, C) in memory. `run` passes them from layer to layer. Other code gets a transposed view, so that every
+layer still takes and returns (N, C, H, W).
 """
 
 from collections.abc import Callable, Sequence

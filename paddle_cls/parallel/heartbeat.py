@@ -1,4 +1,4 @@
-"""Waiting for one process for longer than gloo allows, which gives up after 30 s: the one tells the others that it works."""
+"""Wait for one process for longer than gloo's 30 s: it tells the others again and again that it still works."""
 
 import contextlib
 import threading
@@ -10,7 +10,7 @@ Exchange = Callable[[bool], bool]                  # called in all processes at 
 
 @contextlib.contextmanager
 def lead(exchange: Exchange) -> Iterator[None]:
-    """Tell the others, who `follow`, that the block goes on, and at its end that it is done (not where it raises)."""
+    """Tell the others, who `follow`, that the block still runs, and at its end that it is done (not if it raises)."""
     ended = threading.Event()
 
     def beat() -> None:

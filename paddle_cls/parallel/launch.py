@@ -20,8 +20,9 @@ ABORTED = 5.0                                      # seconds for the cause of an
 def run(command: Sequence[str], count: int, *, remedy: str) -> int:
     """Run `command` as `count` processes that find each other through Paddle's variables; return the exit status.
 
-    A signal to this process is passed on, and their common answer waited for. When one of them fails or is killed, the
-    others are killed, so that no orphan stays; `remedy` ends the message then. Status: theirs, or 1 for a killed one.
+    A signal to this process is passed on to them, and the status on which they agree is returned. If one of them fails or is
+    killed, the others are killed too, so that no orphan stays. The message then ends with `remedy`. The status of a killed
+    process is 1.
     """
     workers: list[subprocess.Popen] = []
     caught: list[int] = []
@@ -94,12 +95,12 @@ def _environments(count: int) -> list[dict[str, str]]:
 
 
 def prepare_worker() -> None:
-    """Prepare a process of a pool as the program itself is, and let it not outlive it."""
+    """Prepare a process of a pool like the program itself. It ends when the program ends."""
     orphans.die_with_parent()
     runtime.prepare()
 
 
 def end_with_launcher() -> None:
-    """Have SIGTERM sent when Paddle's launcher, if it has started this process, is killed: it would train on unseen."""
+    """Let Linux send SIGTERM if Paddle's launcher started this process and is killed. Else it would train on unnoticed."""
     if "PADDLE_LOCAL_RANK" in os.environ:
         orphans.die_with_parent(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Several machines that train together: what they must have alike, and what is said when one is lost."""
+"""Several machines that train together: what must be equal on all, and the message when one is lost."""
 
 import ctypes
 import os
@@ -25,8 +25,8 @@ def check_alike(world: World, settings: Mapping[str, object], classes: Sequence[
                 step: int) -> None:
     """Raise UserError in every process unless all have the same version, settings, data and steps done.
 
-    Otherwise they would wait for each other without end, or one would train on other figures than the rest. settings: name
-    -> value, of which OWN may differ. labels: of each split, by its name.
+    Otherwise they would wait for each other for ever, or train on different data. settings: name -> value, of which OWN may
+    differ. labels: of each split, by its name.
     """
     common = {name: value for name, value in sorted(settings.items()) if name not in OWN}
     sources = sorted(Path(__file__).parent.parent.rglob("*.py"))

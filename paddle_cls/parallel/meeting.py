@@ -1,7 +1,7 @@
-"""The processes of one training find each other, or one line says who is missing.
+"""The processes of one training connect to each other, or one line names those that are missing.
 
-Paddle's own meeting waits for many minutes inside C++, where no signal handler runs, and ends in a traceback. So all meet
-here first: the first process listens where Paddle's store will, the others come to it, and all go on together.
+Paddle's own rendezvous waits for many minutes in C++, where no signal handler runs, and fails with a traceback. So all processes
+connect here before: the first one listens at the address that Paddle's store will use, and the others connect to it.
 """
 
 import contextlib

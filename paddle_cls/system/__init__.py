@@ -1,1 +1,1 @@
-"""What the package needs of the system it runs on: files, caches, signals, memory, threads, devices."""
+"""What touches the operating system: files, caches, signals, memory, threads, devices."""

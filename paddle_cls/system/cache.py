@@ -1,8 +1,8 @@
-"""The cache: where it is, folders that nobody but the user may write, and seals on what is loaded from them.
+"""The cache: its place, its private folders, and the seals on what is loaded from them.
 
-Downloads come from the cache folder whoever may write there: they are data, and have checksums. What native code runs on
-(operators, exports) and what was computed once (photographs) lies in private folders, under a seal: an HMAC-SHA256 with
-a key that the user's own process has drawn and that only the user can read.
+Downloads are data and have checksums, so others may write their folder. Operators, exports and shrunken photographs are in
+private folders. Each of these files has a seal: an HMAC-SHA256. Its key was drawn by a process of the user, and only the user can
+read it.
 """
 
 import atexit
@@ -41,7 +41,7 @@ def root() -> Path:
 
 
 def lasts() -> bool:
-    """Return whether the next process finds this cache again: not where `settle` had to make a home."""
+    """Return whether the next process finds this cache again. It does not if `settle` had to make a temporary home."""
     return not any(part.startswith(_HOME) for part in root().parts)
 
 
@@ -103,7 +103,7 @@ def _user(number: int) -> str:
 
 
 def _open(status: os.stat_result) -> bool:
-    """Return whether others may write; a group of the user's own name with nobody else in it is the user."""
+    """Return whether others may write. A group that has the user's name and no other member does not count."""
     if status.st_mode & stat.S_IWOTH:
         return True
     if not status.st_mode & stat.S_IWGRP:
@@ -118,7 +118,7 @@ def _open(status: os.stat_result) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove what lies in a place of the cache's, of whatever kind. Raises OSError."""
+    """Remove a file, link or folder of the cache. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -134,16 +134,16 @@ def opened(path: Path) -> BinaryIO:
 
 
 def seal(label: str, content: bytes, home: Path | None = None) -> bytes:
-    """Return `content` behind its seal. Raises OSError where the key cannot be made.
+    """Return the seal, followed by `content`. Raises OSError if the key cannot be made.
 
-    label: what it is, in which version, and its name: content that is put into another's place does not fit.
+    label: kind, version and name of the content. Content under another label does not fit its seal.
     home: the cache folder whose key is taken; None: `root`.
     """
     return hmac.digest(_key(home or root()), _text(label) + content, "sha256").hex().encode() + b"\n" + content
 
 
 def unseal(label: str, content: bytes, home: Path | None = None) -> bytes | None:
-    """Return what was sealed; None where the seal is another's, or content or label have changed."""
+    """Return what was sealed. Return None if the seal was made with another key, or if content or label have changed."""
     key = _read_key(home or root())
     inside = content[SEAL + 1:]
     right = key and hmac.digest(key, _text(label) + inside, "sha256").hex().encode() + b"\n"
@@ -193,10 +193,10 @@ def _key(home: Path) -> bytes:
 
 
 def settle() -> None:
-    """See that libraries find a home: Paddle and VisualDL make folders in it when they are loaded, and end where they cannot.
+    """See that libraries find a home folder: Paddle and VisualDL make folders in it when they are loaded, else they fail.
 
-    Where the user's cannot be written (a container's --user, HOME unset), a temporary one is taken, and stderr says what
-    that means unless the cache is somewhere else.
+    If the user's home cannot be written (a container's --user, HOME unset), a temporary one is used. A line on stderr says what
+    that means, unless the cache is somewhere else.
     """
     home, given = os.path.expanduser("~"), os.environ.get("HOME")
     try:

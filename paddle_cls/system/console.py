@@ -1,4 +1,4 @@
-"""What goes out to the console: streams that are there, whatever the locale, and text that moves no cursor."""
+"""The console: streams that take all text in every locale, and text that moves no cursor."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ PIPE_CLOSED = 141                                  # exit status, what a shell g
 
 
 def prepare() -> None:
-    """Have stdout and stderr take all text: what their encoding lacks is escaped, and a closed one leads to nowhere.
+    """Let stdout and stderr take all text: what their encoding lacks is escaped, and a closed stream drops everything.
 
     A closed descriptor is opened too. Else the next file would get its number, and with it what libraries print.
     """
@@ -38,7 +38,7 @@ def _open(number: int) -> None:
 
 
 def tell(line: str) -> None:
-    """Print a line on stderr. Where nobody can read it any more, the program goes on without a word."""
+    """Print a line on stderr. If stderr is closed, the program continues without it."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -81,7 +81,7 @@ def _is_pipe(stream: TextIO) -> bool:
 
 
 def _abandon(*streams: TextIO) -> None:
-    """Lead streams to nowhere, that the interpreter does not try once more at its end."""
+    """Let streams drop everything, so that the interpreter does not write to them again when it ends."""
     for stream in streams:
         with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())

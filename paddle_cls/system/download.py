@@ -30,7 +30,7 @@ MOST = 100 * 10**9                                 # bytes of a file, where the 
 
 
 class _Slow(Exception):
-    """A server that sends too little to wait for."""
+    """The server sends too slowly to wait for it."""
 
 
 def download(url: str, path: Path, *, sha256: str | None = None, md5: str | None = None,
@@ -144,8 +144,8 @@ def _fetch(url: str, part: Path) -> bool:
 def _arriving(request: urllib.request.Request) -> Generator[Any, None, None]:
     """Yield the server's answer, then its content in pieces. Raises what urlopen and reading do, and _Slow.
 
-    A thread of its own reads: a server that sends a byte now and then can hold any of its calls for hours, each byte renews
-    the time limit of the connection.
+    A separate thread reads. A server that sends a byte now and then could hold a call for hours, because each byte renews the
+    time limit of the connection.
     """
     pieces: queue.Queue[Any] = queue.Queue(8)
     ended = threading.Event()

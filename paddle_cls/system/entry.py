@@ -12,12 +12,11 @@ from . import console, stopping
 
 @contextlib.contextmanager
 def reported(program: str) -> Iterator[None]:
-    """Turn a UserError inside the block into one line on stderr and exit status 2, a signal into 128 + its number.
+    """Turn a UserError inside the block into one line on stderr and exit status 2, and a signal into status 128 + its number.
 
-    So with an OSError: a place that the system does not let us look at, where no better message was at hand; and with
-    memory that is not enough. A pipe whose reader has left ends the block with status 141 and no word.
-    Of several processes the first speaks. The others, which lose it in the middle of an exchange, wait before they say
-    so, and are mostly ended by then.
+    An OSError without a better message and too little memory are treated like a UserError. If the reader of a pipe has left, the
+    block ends with status 141 and without a message. Of several processes, the first one prints. The others lose their connection
+    to it then. They wait before they say so; mostly they have been ended by then.
     """
     console.prepare()
     first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ

@@ -120,7 +120,7 @@ def writing(what: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(file: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold `file`, which is made at need, as a lock inside the block. The system frees it when the process ends, however.
+    """Hold `file` (made if needed) as a lock inside the block. The system frees it when the process ends in any way.
 
     wait: for another holder. Otherwise BlockingIOError is raised, its strerror naming the holder's process number.
     Raises OSError where the file cannot be made.
@@ -168,7 +168,7 @@ def _lock(descriptor: int, wait: bool) -> None:
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new hidden folder beside `folder`, which takes its place after the block; an error leaves all as it was.
+    """Yield a new hidden folder beside `folder`. It replaces `folder` after the block; after an error nothing has changed.
 
     Of two processes that do so at once both succeed; the later one's folder stays.
     Raises UserError where nothing can be written.

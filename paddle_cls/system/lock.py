@@ -1,4 +1,4 @@
-"""One training at a time in a run folder: a lock file in it, which the system frees when the process ends, however."""
+"""One training at a time in a run folder: a lock file in it, which the system frees when the process ends in any way."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ def run_in(folder: Path) -> str:
 
 @contextlib.contextmanager
 def training_in(folder: Path, *, active: bool = True) -> Iterator[None]:
-    """Have the run folder for this training alone inside the block. It is made at need, and removed where it stays empty.
+    """Reserve the run folder for this training inside the block. It is made if needed, and removed if it stays empty.
 
     active: False does nothing, for all processes but the first. The first one of several that train.py itself has started
     shares the lock that train.py holds. Raises UserError, with the other's process number, where another training has the
@@ -55,7 +55,7 @@ def _holder(folder: Path) -> int | None:
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Have `folder` inside the block, and remove what was made for it of folders that are empty after it."""
+    """Make `folder` for the block. After it, remove those of the new folders that are empty."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""How much memory there is, and whether something fits into it, told before it is asked for."""
+"""How much memory is free, and whether something fits into it before it is allocated."""
 
 import contextlib
 from pathlib import Path
@@ -9,7 +9,7 @@ _CGROUP = Path("/sys/fs/cgroup")                   # a container's limit, in Lin
 
 
 def free() -> int:
-    """Return the bytes that this process may still take: of the machine, of its container, of `ulimit -v`."""
+    """Return the bytes that this process may still allocate: the least that machine, container and `ulimit -v` allow."""
     import psutil
     limits = [psutil.virtual_memory().available]
     with contextlib.suppress(OSError, ValueError):             # no limit: "max"

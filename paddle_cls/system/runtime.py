@@ -39,7 +39,7 @@ def prepare() -> None:
 
 
 def load_paddle() -> None:
-    """Load Paddle, whose answer to SIGTERM is not to be ours."""
+    """Load Paddle without its handler of SIGTERM."""
     if "paddle" not in sys.modules:
         main = threading.current_thread() is threading.main_thread()   # Python lets no other thread say how signals are answered
         with stopping.kept() if main else contextlib.nullcontext():
@@ -47,7 +47,7 @@ def load_paddle() -> None:
 
 
 def _keep_memory() -> None:
-    """Have glibc keep the memory that is freed, for the next tensor, instead of handing each large one back to Linux.
+    """Let glibc keep freed memory for the next tensor, instead of returning each large block to Linux.
 
     A training step takes and frees all its activations; getting them back a page at a time took a seventh of the step of
     resnet_small at 224 pixels. All threads take from one arena, as only that one keeps large pieces: the thread that reads

@@ -1,9 +1,9 @@
-"""The answers to Ctrl-C, SIGTERM and SIGHUP (a closed terminal): at once, or where a training can save.
+"""What Ctrl-C, SIGTERM and SIGHUP (a closed terminal) do: end at once, or after a training has saved.
 
-A program passes through three times. While its libraries are loaded a signal ends the process. Inside `at_once`, which
-`errors.reported` enters, it raises Stopped, so that what is half done is put away; who takes over a second for that is ended,
-by a thread, as Python's handlers wait for a library that computes. In a training, from `Stop.defer` on, it is noted only: the
-loop looks at it after each step, saves and leaves.
+A program has three phases. While its libraries are loaded, a signal ends the process. Inside `at_once`, which `entry.reported`
+enters, a signal raises Stopped, so that half-done work is cleaned up. If this takes over a second, a thread ends the process,
+because Python's handlers wait for a library that computes. In a training, from `Stop.defer` on, a signal is only noted: the loop
+checks after each step, saves and ends.
 """
 
 import _thread
@@ -20,11 +20,11 @@ STATUSES = tuple(128 + number for number in NUMBERS)           # of a program th
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that ends the program; no `except Exception` on the way takes it."""
+    """A signal ends the program. This is no Exception, so that no `except Exception` catches it."""
 
 
 class _Phase:
-    """What a signal means now, in this process."""
+    """What a signal does at the moment in this process."""
 
     def __init__(self) -> None:
         self.caught: list[int] = []                # signals that are to end the program, the first one first
@@ -36,7 +36,7 @@ _now = _Phase()
 
 
 def heard() -> list[int]:
-    """Return the signals to answer: not a SIGHUP that was ignored from the start on, as nohup does it."""
+    """Return the signals to handle. SIGHUP is left out if it was ignored from the start, as with nohup."""
     return [number for number in NUMBERS if number is signal.SIGINT or number is signal.SIGTERM
             or signal.getsignal(number) is not signal.SIG_IGN]
 
@@ -113,7 +113,7 @@ def at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def bare() -> Iterator[None]:
-    """Have a signal end the process without Stopped inside the block, where nothing is half done: others would talk of that."""
+    """Let a signal end the process without Stopped inside the block: nothing is half done, and libraries would print Stopped."""
     inside, _now.inside = _now.inside, 0
     try:
         yield
@@ -221,7 +221,7 @@ class Stop:
             answer(self.came[0])
 
     def tell(self) -> None:
-        """Say that the training was stopped. No error comes of a terminal that is gone or a closed pipe, which hear no more."""
+        """Say that the training was stopped. A closed terminal or pipe raises no error."""
         try:
             self.told()
         except (OSError, ValueError, RuntimeError):            # dead; closed; or a line was being printed when the signal came

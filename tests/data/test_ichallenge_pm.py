@@ -240,5 +240,6 @@ def test_the_example_trains_validates_saves_and_evaluates(palm, tmp_path, monkey
     assert lines[0].startswith("epoch 1, batch 0: loss ") and lines[1].startswith("[validation] loss ")
     evaluated = dict(re.findall(r"'(\w+)': ([0-9.]+)", lines[2]))
     assert f"loss {float(evaluated['loss']):.4f}, accuracy {float(evaluated['acc1']):.4f}" in lines[1]
-    assert (tmp_path / "palm.pdparams").stat().st_size > 7e7 and (tmp_path / "palm.pdopt").exists()
+    saved = tmp_path / "output/palm"
+    assert (saved / "palm.pdparams").stat().st_size > 7e7 and (saved / "palm.pdopt").exists()
     assert len((Path(example.__file__)).read_text().splitlines()) < 90

@@ -42,7 +42,7 @@ BARE = BARE.replace("Toy", "Bare").replace("forward_features", "_features")
 
 def test_a_new_network_is_one_file_and_one_line(tmp_path):
     copy = tmp_path / "copy"
-    for name in ("paddle_cls", "tests"):
+    for name in ("paddle_cls", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("train.py", "infer.py", "README.md", "pyproject.toml", "requirements.txt", "requirements-gpu.txt"):
         shutil.copy(ROOT / name, copy)

@@ -30,8 +30,8 @@ ONE_OF_EACH = pytest.mark.parametrize("name", sorted(FAMILIES.values()))
 WITH_A_PLAN = {"alexnet", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "lenet", "mobilenet_v1", "mobilenet_v2",
                "mobilenet_v3_small", "preact_resnet", "resnet", "resnet18", "resnet_small",
                "resnext50_32x4d", "se_resnet", "squeezenet1_0", "vgg", "wide_resnet50_2", "xception"}
-README = {line.split("`")[1]: line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-          if "tests/models/test_zoo.py::test_network[" in line}
+PAGE = {line.split("`")[1]: line for line in (ROOT / "docs/models.md").read_text(encoding="utf-8").splitlines()
+        if "tests/models/test_zoo.py::test_network[" in line}
 
 
 def side(name: str) -> int:
@@ -77,7 +77,7 @@ def quick():
 @EVERY
 def test_network(name, quick):
     """It gives logits, of the features that it tells; the gradient reaches all it trains; it has the published parameters, or
-    says why not, and the README's line says the same; too small images are refused.
+    says why not, and the line of docs/models.md says the same; too small images are refused.
     """
     paddle.seed(0)
     about, size = facts(name), side(name)
@@ -110,15 +110,16 @@ def test_network(name, quick):
     if about.published:
         digits = len(about.published.partition(".")[2])
         assert (f"{counted.parameters / 1e6:.{digits}f}" == about.published) == (not about.differs)
-    assert README.get(name) in (None, table.markdown(name, counted.parameters))
+    assert PAGE.get(name) in (None, table.markdown(name, counted.parameters))
 
     if about.smallest > 1:
         with pytest.raises(UserError, match=f"{about.smallest}x{about.smallest}"):
             model(images(about.smallest - 1, 1))
 
 
-def test_the_readme_has_a_line_for_each():
-    assert list(README) == list(MODELS), "paste what this prints: python -m paddle_cls.models --format markdown"
+def test_the_page_has_a_line_for_each():
+    assert list(PAGE) == list(MODELS), "paste what this prints into docs/models.md: paddle-cls models --format markdown"
+    assert table.markdown_header() in (ROOT / "docs/models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name, size, giga", [
@@ -162,7 +163,7 @@ def test_saved_and_exported_it_answers_the_same(name, quick, tmp_path):
 
 @ONE_OF_EACH
 def test_the_command_trains(name, cifar_root, tmp_path, monkeypatch):
-    """The README's command, with tiny data and few steps."""
+    """The command of docs/models.md, with tiny data and few steps."""
     script, *arguments = shlex.split(table.command(name))[1:]
     assert script == "train.py"
     if profile(name, side(name)).parameters > 5e7: # gigabytes would be written

@@ -19,9 +19,9 @@ from .transforms import decode, resize
 def load_photos(paths: Sequence[Path], size: int) -> tuple[np.ndarray, list[str]]:
     """Return (photographs uint8 (N, size, size, 3) RGB, what is wrong with those that cannot be read).
 
-    As `resize` of `decode` gives them. A file is decoded again only when its length or its time of change is another;
-    the shrunken ones are kept in a file per folder and size under `cache.root()`/photos. With any problem the array is of
-    no use.
+    Each is decoded by `decode` and shrunk by `resize`. It is decoded again only if its length or its modification time has
+    changed. The shrunken ones are kept under `cache.root()`/photos, in one file per folder and size. If there is any problem, do
+    not use the array.
     """
     images = np.zeros((len(paths), size, size, 3), np.uint8)
     problems: list[str] = []

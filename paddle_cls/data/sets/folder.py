@@ -15,7 +15,8 @@ TRAIN, VAL = ("train", "training"), ("val", "valid", "validation", "test", "test
 
 
 def dataset(*, root: Path | None = None, image_size: int | None = None, val: bool = True) -> Data:
-    """Return the data set of the folder `root`, every file looked at (`pictures.survey`). Raises one UserError for all mistakes.
+    """Return the data set of the folder `root`, after a check of every file (`files.survey`). Raises one UserError for all
+    mistakes.
 
     As `listing` finds it; image_size: as in `listing.checked`.
     """
@@ -25,8 +26,8 @@ def dataset(*, root: Path | None = None, image_size: int | None = None, val: boo
 def listing(*, root: Path | None = None, val: bool = True) -> Listing:
     """Return what is in the folder `root`: root/CLASS/*.jpg, or root/train/CLASS/*.jpg and root/val/CLASS/*.jpg.
 
-    Any of TRAIN and of VAL will do as names; without one of VAL, or with val=False, there is no validation split. Other
-    files in `root` are nobody's business, pictures and folders are.
+    The names in TRAIN and VAL are allowed. Without one of VAL, or with val=False, there is no validation split. Other files in
+    `root` are ignored; pictures and other folders there are mistakes.
     """
     if root is None:
         raise UserError("--data-dir: where are the pictures? Name the folder that holds a folder for each class, or train/ and "

@@ -33,7 +33,7 @@ FORMS = ((is_fashion, task_lines),)
 
 def dataset(*, root: Path | None = None, image_size: int | None = None, val: bool = True, table: Path | None = None,
             val_table: Path | None = None, task: str | None = None, columns: str | None = None) -> Data:
-    """Return the data set of a table, every file looked at (`pictures.survey`). Raises one UserError for all mistakes.
+    """Return the data set of a table, after a check of every file (`files.survey`). Raises one UserError for all mistakes.
 
     As `listing` finds it; image_size: as in `listing.checked`.
     """
