@@ -138,7 +138,9 @@ def _network(model: str | nn.Layer, data: Data, size: int, name: str | None,
         if "image_size" in models.model_arguments(model):
             arguments.setdefault("image_size", size)
         models.check_image_size(model, size)
-        return models.build_model(model, data.outputs, **arguments), {"name": model, "arguments": arguments}
+        network = models.build_model(model, data.outputs, **arguments)
+        models.check_logits(model, network, data.outputs, size)
+        return network, {"name": model, "arguments": arguments}
     if not isinstance(model, nn.Layer):
         raise UserError(f"fit: model is {type(model).__name__}; give a name of the zoo, \"module:Net\" or a paddle.nn.Layer")
     with runtime.evaluating(model):
