@@ -228,7 +228,7 @@ def _child(work: Callable[[], int], harm: Harm, files: list[Path]) -> None:
             os.dup2(os.open(file, os.O_WRONLY | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         where = os.open(files[2], os.O_WRONLY | os.O_TRUNC)
-        stopping.begin()                           # as each program does first
+        stopping.install()                         # as each program does first
         harm.inside(lambda text: os.write(where, text.encode()))
         status = work()
     except SystemExit as leaving:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paddle_cls.data.images.photo_cache import load_photos
+from paddle_cls.data.images.resized_cache import load_resized
 from paddle_cls.data.sets import shapes
 from paddle_cls.ops import build
 from paddle_cls.programs import infer, report, train
@@ -128,7 +128,7 @@ def works(place: Path) -> dict[str, Work]:
     def shrink(folder: Path) -> int:
         in_cache(folder)
         with reported("photos"):
-            images, problems = load_photos(sorted(photos.rglob("*.png")), 64)
+            images, problems = load_resized(sorted(photos.rglob("*.png")), 64)
             (folder / "answer").write_text(f"{hashlib.sha256(images.tobytes()).hexdigest()} {problems}")
         return 0
 

@@ -147,12 +147,12 @@ def _break(case: Case, root: Path, rng: random.Random) -> None:
 def _photos(case: Case) -> object:
     import numpy as np
 
-    from paddle_cls.data.images import photo_cache
+    from paddle_cls.data.images import resized_cache
     folder = case.copy("photos")
     paths, size = sorted(folder.iterdir()), 8
     quiet = contextlib.redirect_stderr(io.StringIO())
     with quiet:
-        whole, _ = photo_cache.load_photos(paths, size)
+        whole, _ = resized_cache.load_resized(paths, size)
     caches = [path for path in Path(os.environ["PADDLE_CLS_CACHE"], "photos").rglob("*") if path.is_file()]
     if not caches:
         raise Wrong("no cache was filled")
@@ -169,7 +169,7 @@ def _photos(case: Case) -> object:
         content = case.mutate.zip(content, case.mutate.bytes)
     file.write_bytes(content)
     with quiet:
-        again, problems = photo_cache.load_photos(paths, size)
+        again, problems = resized_cache.load_resized(paths, size)
     for path in caches:
         path.unlink(missing_ok=True)
     if problems or again.shape != whole.shape:

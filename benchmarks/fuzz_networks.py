@@ -235,7 +235,7 @@ def _export(case: Case) -> object:
             file.write_bytes(case.mutate.bytes(content))
     before, os.environ["PADDLE_CLS_CACHE"] = os.environ["PADDLE_CLS_CACHE"], str(cache)
     try:
-        found = export.find(place)
+        found = export.load_cached(place)
     finally:
         os.environ["PADDLE_CLS_CACHE"] = before
     if found is None and case.mutate.rng is None:

@@ -234,7 +234,7 @@ def _metrics(case: Case) -> object:
     case.write("config.yaml", b"seed: 0\n")
     case.write("last.json", b"{}")
     rows = log.read_rows(file)
-    plots.curves_figure([row for row in rows if "epoch" in row])
+    plots.curves_chart([row for row in rows if "epoch" in row])
     grid.rows(case.folder)
     if case.mutate.maybe(0.3):
         runs.table([case.folder])

@@ -20,7 +20,7 @@ PROGRAMS = {
 def run(name: str, called: str) -> None:
     """Run a program with the arguments of the command line, and exit. called: its name in messages."""
     from .system import stopping
-    stopping.begin()                               # before what takes time to load
+    stopping.install()                             # before what takes time to load
     from .system.entry import reported
     with reported(called):
         module: Any = importlib.import_module(f".programs.{PROGRAMS[name][0]}", __package__)

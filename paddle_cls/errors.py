@@ -16,12 +16,12 @@ class UserError(ValueError):
 class NotFinite(ArithmeticError):
     """A loss, a weight or an answer of a network that is infinite or no number: the training has diverged.
 
-    kept: the checkpoint that is from before that.
+    checkpoint: the checkpoint that is from before that.
     """
 
-    def __init__(self, text: str, kept: str = "last"):
+    def __init__(self, text: str, checkpoint: str = "last"):
         super().__init__(text)
-        self.kept = kept
+        self.checkpoint = checkpoint
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, lister: str = "") -> str:
@@ -51,7 +51,7 @@ def one_line(text: str) -> str:
     return line if len(line) <= MOST else f"{line[:MOST // 2]} ... {line[-MOST // 2:]}"
 
 
-def told(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Return what an error says; of an OSError the file first, of memory that is not enough the remedy too."""
     if isinstance(error, MemoryError):
         wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's

@@ -24,7 +24,7 @@ from .parallel.world import World
 from .system import lock, runtime
 from .training import epochs as loops
 from .training.epochs import Metric, Plan, Result, Training
-from .training.freezing import Freezing
+from .training.freezing import Freezer
 from .training.objective import Objective
 from .training.optimizers import EMA, Schedule, build_optimizer, build_schedule
 from .training.run import Run
@@ -114,7 +114,7 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
             read = partial(train_batches, data.train, batch_size, trains, seed=seed, rank=world.rank, world=world.size,
                            mixup=mixup, cutmix=cutmix)
             return loops.train(Training(data, run, Objective(label_smoothing, class_weights), updater, plan, read, evaluates,
-                                        Freezing(network), metrics or {}, callbacks, charts.drawer(), signals=False, quiet=quiet))
+                                        Freezer(network), metrics or {}, callbacks, charts.drawer(), signals=False, quiet=quiet))
     finally:
         if was_plain != (type(network), [type(layer) for layer in network.sublayers()]):       # a layer of the caller's
             ops.restore(network)

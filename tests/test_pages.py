@@ -16,7 +16,7 @@ from pages import ENGLISH, PAGES, SHELL, Block, anchors, blocks, commands, links
 
 from paddle_cls.__main__ import PROGRAMS, main
 from paddle_cls.data.sets import shapes
-from paddle_cls.models import table as models_table
+from paddle_cls.models import catalog as models_table
 from paddle_cls.parallel import launch
 from paddle_cls.programs import models, train
 from paddle_cls.programs.settings.fields import Config

@@ -1,6 +1,6 @@
 """Checkpoints: NAME.pdparams (weights), NAME.json (all that is needed to use them), and of `last` NAME.pdopt (optimizer).
 
-Written as a whole or not at all, see `parts`. The .json holds the checksums of all, see `info`. Pickles are read without
+Written as a whole or not at all, see `storage`. The .json holds the checksums of all, see `info`. Pickles are read without
 running code in them.
 """
 
@@ -17,7 +17,7 @@ from paddle import nn
 from ..errors import NotFinite, UserError
 from ..system.files import hash_of, sync, write_text, writing
 from .info import CheckpointInfo
-from .parts import PARTS, check_file, exists, final, finish, hidden, read
+from .storage import SUFFIXES, check_file, exists, final, finish, hidden, read
 from .weights import fitting, read_state, read_weights
 
 
@@ -42,7 +42,7 @@ def save(path: Path, model: nn.Layer, optimizer_state: Mapping | None, info: Che
             hashes = {suffix: hash_of(hidden(path, suffix)) for suffix in states}
             _describe(path, hashes, info)
         except BaseException:
-            for suffix in (".json", *PARTS):
+            for suffix in (".json", *SUFFIXES):
                 hidden(path, suffix).unlink(missing_ok=True)
             raise
         finish(path)
@@ -100,7 +100,7 @@ def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, needed: Ma
                    info: CheckpointInfo) -> tuple[dict, dict]:
     """Load `path`.pdopt into `optimizer`; return what it was given and what else there is (keys that start with "paddle_cls.").
 
-    needed: {name: (shape, ...)} of its whole state, as `training.optimizers.beginnings` gives it. Raises UserError unless
+    needed: {name: (shape, ...)} of its whole state, as `training.optimizers.initial_state` gives it. Raises UserError unless
     that is what the file holds.
     """
     state = read_optimizer(path, info)
@@ -121,28 +121,28 @@ def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, needed: Ma
     return state, extra
 
 
-def find(place: Path | None, root: Path = Path("output")) -> Path:
+def resolve(path_or_run: Path | None, root: Path = Path("output")) -> Path:
     """Return a checkpoint's path without suffix.
 
-    place: a .pdparams, .pdopt or .json, the path without suffix, or a run folder (its best, else its last); None: the
+    path_or_run: a .pdparams, .pdopt or .json, the path without suffix, or a run folder (its best, else its last); None: the
     newest run below `root`. Raises UserError if there is none.
     """
-    if place is None:
+    if path_or_run is None:
         runs = _runs(root)
         if not runs:
             raise UserError(f"no checkpoint under {root}/; train one first: python train.py --model resnet --depth 20, or "
                             f"name one with --checkpoint")
-        place = max(runs, key=lambda run: runs[run])
-    place = Path(place)
-    if place.is_dir():
+        path_or_run = max(runs, key=lambda run: runs[run])
+    path_or_run = Path(path_or_run)
+    if path_or_run.is_dir():
         for name in ("best", "last"):
-            if exists(place / name):
-                return place / name
-        raise UserError(f"{place}: no checkpoint (best.json or last.json) in this folder")
-    bare = place.with_suffix("") if place.suffix in (*PARTS, ".json") else place
+            if exists(path_or_run / name):
+                return path_or_run / name
+        raise UserError(f"{path_or_run}: no checkpoint (best.json or last.json) in this folder")
+    bare = path_or_run.with_suffix("") if path_or_run.suffix in (*SUFFIXES, ".json") else path_or_run
     if not exists(bare):
-        alone = f"{place} has no {bare.name}.json beside it, which says what model it is" if place.exists() else \
-            f"{place}: no such checkpoint"
+        alone = f"{path_or_run} has no {bare.name}.json beside it, which says what model it is" if path_or_run.exists() else \
+            f"{path_or_run}: no such checkpoint"
         raise UserError(f"{alone}; --checkpoint takes a .pdparams written by train.py, or a run folder")
     return bare
 

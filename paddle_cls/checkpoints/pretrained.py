@@ -1,6 +1,6 @@
 """Weights to start from: Paddle's own by name, a .pdparams, a .safetensors (PyTorch's too), or a checkpoint of train.py.
 
-Nothing is passed over in silence: the `Report` names each weight that was loaded, is new, or found no place. Pickles are
+Nothing is passed over in silence: the `LoadReport` names each weight that was loaded, is new, or found no place. Pickles are
 read without running code in them.
 """
 
@@ -28,7 +28,7 @@ _NORMS = {"running_mean": "_mean", "running_var": "_variance", "num_batches_trac
 
 
 @dataclass
-class Source:
+class Weights:
     """The content of a file of weights; of a checkpoint of ours also what its .json says."""
 
     file: Path
@@ -38,7 +38,7 @@ class Source:
 
 
 @dataclass
-class Report:
+class LoadReport:
     """What became of the weights of a file. Lists of (name, what is to be said of it)."""
 
     source: str
@@ -87,7 +87,7 @@ def fetch(what: str) -> Path:
     """
     path = Path(what)
     if path.is_dir():
-        best = checkpoint.find(path)
+        best = checkpoint.resolve(path)
         return best.with_name(f"{best.name}.pdparams")
     if path.suffix in KINDS and path.exists():
         return path
@@ -109,23 +109,23 @@ def fetch(what: str) -> Path:
                     otherwise="fetch it yourself and name the file with --pretrained")
 
 
-def read(file: Path) -> Source:
+def read(file: Path) -> Weights:
     """Return the weights in a file, and what is said of them. Raises UserError for a file that is broken or holds code."""
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
     bare = file.with_suffix("")
     if not checkpoint.exists(bare):
-        return Source(file, read_weights(file))
+        return Weights(file, read_weights(file))
     info, parts = checkpoint.read(bare, [".pdparams"])
-    return Source(file, read_weights(file, parts[".pdparams"].read()), info=info)
+    return Weights(file, read_weights(file, parts[".pdparams"].read()), info=info)
 
 
-def _read_safetensors(file: Path) -> Source:
+def _read_safetensors(file: Path) -> Weights:
     from safetensors import SafetensorError, safe_open
     try:
         opened(file).close()                       # which waits for no FIFO, as the library would
         with safe_open(file, framework="np") as content:
-            return Source(file, {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {})  # noqa: SIM118
+            return Weights(file, {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {})  # noqa: SIM118
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
@@ -134,8 +134,8 @@ def _read_safetensors(file: Path) -> Source:
         raise UserError(f"{file}: numbers that NumPy cannot hold ({error}); save them as float32") from None
 
 
-def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Sequence[str] = (),
-         partial: bool = False, normalization: Mapping[str, Sequence[float]] | None = None) -> Report:
+def load(model: nn.Layer, source: Weights, head: Collection[str], *, classes: Sequence[str] = (),
+         partial: bool = False, normalization: Mapping[str, Sequence[float]] | None = None) -> LoadReport:
     """Set the weights and statistics of `model` that the file has; return what became of all of them.
 
     head: names of the weights that depend on the number of classes (`models.head`). They stay new where the file's have
@@ -145,7 +145,7 @@ def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Seq
     Raises UserError: nothing fits, something does not and not `partial`, numbers that are not finite.
     """
     found, notes, unused = _as_paddles(source, model)
-    report = Report(str(source.file), notes, unused=unused)
+    report = LoadReport(str(source.file), notes, unused=unused)
     theirs = source.info.classes if source.info else list(classes)
     other_classes = theirs != list(classes)
     if other_classes:
@@ -179,7 +179,7 @@ def load(model: nn.Layer, source: Source, head: Collection[str], *, classes: Seq
     return report
 
 
-def _check(report: Report, source: Source, wrong: Mapping[str, Sequence[str]], head: Collection[str], partial: bool) -> None:
+def _check(report: LoadReport, source: Weights, wrong: Mapping[str, Sequence[str]], head: Collection[str], partial: bool) -> None:
     network = source.info.model if source.info else None
     settings = "".join(f", {key} {value}" for key, value in network.arguments.items()) if network else ""
     what = f"{source.file} (of {network.name}{settings})" if network else f"{source.file}"
@@ -192,7 +192,7 @@ def _check(report: Report, source: Source, wrong: Mapping[str, Sequence[str]], h
                         f"let what does not fit be with --pretrained-partial")
 
 
-def _as_paddles(source: Source, model: nn.Layer) -> tuple[dict[str, np.ndarray], list[str], list[tuple[str, str]]]:
+def _as_paddles(source: Weights, model: nn.Layer) -> tuple[dict[str, np.ndarray], list[str], list[tuple[str, str]]]:
     """Return (the arrays by Paddle's names and in its layout, what was done for that, those it has no use for).
 
     PyTorch has other names in its batch norms, and (out, in) where a linear layer of Paddle's has (in, out). A file is taken

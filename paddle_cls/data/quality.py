@@ -12,51 +12,51 @@ from ..formats import fonts
 from ..system.files import hash_of
 from ..system.threads import for_each
 from .images.transforms import decode, resize
-from .listing import Listing, pictures_of
+from .manifest import Manifest, pictures_of
 from .reader import Split
 
 SHOWN = 20                                         # problems of a kind that are listed, and classes on the sheet
 ROW, SIDE = 8, 96                                  # pictures of a class on the sheet, and their pixels a side
 
 
-def parts(listing: Listing) -> dict[str, Split]:
+def splits_of(manifest: Manifest) -> dict[str, Split]:
     """Return the splits that there are by their names."""
-    return {"train": listing.train} | ({"val": listing.val} if listing.val is not None else {})
+    return {"train": manifest.train} | ({"val": manifest.val} if manifest.val is not None else {})
 
 
-def findings(listing: Listing) -> tuple[list[str], dict[str, list[str]]]:
+def findings(manifest: Manifest) -> tuple[list[str], dict[str, list[str]]]:
     """Return (lines about what there is, {kind of problem: where it is found}), having decoded every file."""
-    wrong = {"mistakes": listing.problems, "not readable": [], "in train and val": [], "under two labels": [], "copies": []}
+    wrong = {"mistakes": manifest.problems, "not readable": [], "in train and val": [], "under two labels": [], "copies": []}
     sizes: list[np.ndarray] = []
     copies: dict[str, list[tuple[str, int]]] = {}
-    for name, split in parts(listing).items():
+    for name, split in splits_of(manifest).items():
         measured, hashes = _read_all(name, split, wrong["not readable"])
         sizes.append(measured)
-        for place, digest in enumerate(hashes):
-            copies.setdefault(digest, []).append((name, place))
+        for index, digest in enumerate(hashes):
+            copies.setdefault(digest, []).append((name, index))
     copies.pop("", None)
-    splits = parts(listing)
-    for places in copies.values():
-        if len(places) > 1:
-            labels = {splits[name].labels[place] for name, place in places}
+    splits = splits_of(manifest)
+    for indices in copies.values():
+        if len(indices) > 1:
+            labels = {splits[name].labels[index] for name, index in indices}
             kind = ("under two labels" if len(labels) > 1 else
-                    "in train and val" if len({name for name, _ in places}) > 1 else "copies")
-            wrong[kind].append(" = ".join(pictures_of(splits[name]).name(place) for name, place in places))
-    return [*_counts(listing), *_sizes(np.concatenate(sizes))], {kind: found for kind, found in wrong.items() if found}
+                    "in train and val" if len({name for name, _ in indices}) > 1 else "copies")
+            wrong[kind].append(" = ".join(pictures_of(splits[name]).name(index) for name, index in indices))
+    return [*_counts(manifest), *_sizes(np.concatenate(sizes))], {kind: found for kind, found in wrong.items() if found}
 
 
 def _read_all(name: str, split: Split, unreadable: list[str]) -> tuple[np.ndarray, list[str]]:
     """Return ((width, height) int64 (n, 2) of the files that can be decoded, the hash of each file or "")."""
     sizes, hashes = np.zeros((len(split), 2), np.int64), [""] * len(split)
-    problems, pictures = [""] * len(split), pictures_of(split)
+    problems, files = [""] * len(split), pictures_of(split)
 
-    def read(place: int) -> None:
-        path = pictures.path(place)
+    def read(index: int) -> None:
+        path = files.path(index)
         try:
-            sizes[place] = decode(path).shape[1::-1]
-            hashes[place] = hash_of(Path(path))
+            sizes[index] = decode(path).shape[1::-1]
+            hashes[index] = hash_of(Path(path))
         except UserError as error:
-            problems[place] = pictures.where(place) + str(error)
+            problems[index] = files.where(index) + str(error)
         bar.update()
 
     with tqdm(total=len(split), desc=f"reading {name}", unit="img", leave=False, disable=None) as bar:
@@ -65,11 +65,11 @@ def _read_all(name: str, split: Split, unreadable: list[str]) -> tuple[np.ndarra
     return sizes[sizes[:, 0] > 0], hashes
 
 
-def _counts(listing: Listing) -> list[str]:
-    counts = {name: np.bincount(split.labels, minlength=len(listing.classes)) for name, split in parts(listing).items()}
-    width = max(map(len, (*listing.classes, "class")))
+def _counts(manifest: Manifest) -> list[str]:
+    counts = {name: np.bincount(split.labels, minlength=len(manifest.classes)) for name, split in splits_of(manifest).items()}
+    width = max(map(len, (*manifest.classes, "class")))
     lines = ["  ".join([f"{name:{width}}", *(f"{of[label]:8,}" for of in counts.values())])
-             for label, name in enumerate(listing.classes)]
+             for label, name in enumerate(manifest.classes)]
     most, least = counts["train"].max(), counts["train"].min()
     return ["  ".join([f"{'class':{width}}", *(f"{name:>8}" for name in counts)]), *lines,
             f"balance: the largest class has {most:,} training pictures, the smallest {least:,}"
@@ -81,17 +81,17 @@ def _sizes(sizes: np.ndarray) -> list[str]:
             for name, of in zip(("width", "height"), sizes.T, strict=True) if len(of)]
 
 
-def contact_sheet(listing: Listing) -> Image.Image:
+def contact_sheet(manifest: Manifest) -> Image.Image:
     """Return a row for each of the first SHOWN classes: its name and up to ROW training pictures, evenly out of all."""
-    classes = listing.classes[:SHOWN]
+    classes = manifest.classes[:SHOWN]
     sheet = Image.new("RGB", (SIDE * (ROW + 2), SIDE * len(classes)), "white")
     draw, font = ImageDraw.Draw(sheet), _font(classes)
     for row, name in enumerate(classes):
         draw.text((6, SIDE * row + SIDE // 2), name[:24], "black", font, anchor="lm")
-        places = np.flatnonzero(listing.train.labels == row)
-        for column, place in enumerate(places[np.linspace(0, len(places) - 1, min(ROW, len(places))).astype(int)]):
+        indices = np.flatnonzero(manifest.train.labels == row)
+        for column, index in enumerate(indices[np.linspace(0, len(indices) - 1, min(ROW, len(indices))).astype(int)]):
             try:
-                image = decode(pictures_of(listing.train).path(place), SIDE)
+                image = decode(pictures_of(manifest.train).path(index), SIDE)
             except UserError:                      # told of already
                 continue
             sheet.paste(Image.fromarray(resize(image, SIDE)), (SIDE * (column + 2), SIDE * row))

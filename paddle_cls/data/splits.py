@@ -11,23 +11,24 @@ from .reader import Split
 SEED = 0                                           # the parts are the same whatever --seed is
 
 
-def _places(labels: np.ndarray) -> list[np.ndarray]:
+def _by_label(labels: np.ndarray) -> list[np.ndarray]:
     """Return the sorted places of each label that occurs."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
-def parts(labels: np.ndarray, count: int) -> list[np.ndarray]:
+def folds(labels: np.ndarray, count: int) -> list[np.ndarray]:
     """Return `count` disjoint parts (sorted indices) of about equal size that hold each label in equal shares."""
     rng = np.random.default_rng(SEED)
-    order = np.concatenate([rng.permutation(places) for places in _places(labels)])
+    order = np.concatenate([rng.permutation(indices) for indices in _by_label(labels)])
     return [np.sort(order[start::count]) for start in range(count)]
 
 
-def share(labels: np.ndarray, part: float) -> np.ndarray:
+def fraction(labels: np.ndarray, part: float) -> np.ndarray:
     """Return sorted indices of that share of each label, at least one and not all of each that has two."""
     rng = np.random.default_rng(SEED)
-    chosen = [rng.permutation(places)[:min(max(1, round(part * len(places))), len(places) - 1)] for places in _places(labels)]
+    chosen = [rng.permutation(indices)[:min(max(1, round(part * len(indices))), len(indices) - 1)]
+              for indices in _by_label(labels)]
     return np.sort(np.concatenate(chosen))
 
 
@@ -56,7 +57,7 @@ def hold_out(split: Split, what: str, setting: str, classes: Sequence[str]) -> t
     if few:
         raise UserError(f"{setting} {what}: each class must have at least {count} images, some for either part; "
                         f"{', '.join(few[:10])}{' ...' * (len(few) > 10)}; add images, or leave out the class")
-    out = parts(split.labels, count)[number - 1] if "/" in what else share(split.labels, float(what))
-    kept = np.ones(len(split), bool)
-    kept[out] = False
-    return split.take(np.flatnonzero(kept)), split.take(out)
+    out = folds(split.labels, count)[number - 1] if "/" in what else fraction(split.labels, float(what))
+    rest = np.ones(len(split), bool)
+    rest[out] = False
+    return split.take(np.flatnonzero(rest)), split.take(out)

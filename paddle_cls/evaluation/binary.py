@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def figures(logits: np.ndarray, labels: np.ndarray, threshold: float | None = None) -> dict[str, float]:
+def metrics(logits: np.ndarray, labels: np.ndarray, threshold: float | None = None) -> dict[str, float]:
     """Return what a clinic asks of a test, over all samples.
 
     logits: float (N, 1), of label 1. labels: int (N,), 0 or 1. Keys: "auc" (area under the ROC curve, by scikit-learn) with

@@ -31,7 +31,7 @@ def draw(rows: Sequence[Mapping], images: np.ndarray, labels: np.ndarray, logits
     rows: the epochs' lines of a metrics.jsonl; the others: see `evaluation`.
     """
     from . import plots
-    pictures = {"curves": plots.pixels(plots.curves_figure(rows))}
+    pictures = {"curves": plots.pixels(plots.curves_chart(rows))}
     for name, figure in evaluation(images, labels, logits, classes, threshold).items():
         pictures[name] = plots.pixels(figure)
     return pictures
@@ -47,17 +47,17 @@ def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, class
     from . import plots
     shares = metrics.probabilities(logits)
     guesses = metrics.predictions(logits, threshold)
-    figures = {"confusion": plots.confusion_figure(metrics.confusion(logits, labels, len(classes), threshold), classes)}
+    figures = {"confusion": plots.confusion_chart(metrics.confusion(logits, labels, len(classes), threshold), classes)}
     if logits.shape[1] > 1:
         shown = images[:SHOWN]
-        figures["samples"] = plots.samples_figure(shown, labels[:len(shown)], shares[:len(shown)], classes)
+        figures["samples"] = plots.samples_chart(shown, labels[:len(shown)], shares[:len(shown)], classes)
         return figures
     thresholds = (0.5,) if threshold is None else (0.5, threshold)
-    figures["roc"], figures["pr"] = (chart(logits, labels, thresholds) for chart in (plots.roc_figure, plots.pr_figure))
+    figures["roc"], figures["pr"] = (chart(logits, labels, thresholds) for chart in (plots.roc_chart, plots.pr_chart))
     for name, places in verdicts(shares, labels, threshold=threshold).items():
         if len(places):
-            figures[f"samples_{name}"] = plots.samples_figure(images[places], labels[places], shares[places], classes,
-                                                              guesses[places])
+            figures[f"samples_{name}"] = plots.samples_chart(images[places], labels[places], shares[places], classes,
+                                                             guesses[places])
     return figures
 
 

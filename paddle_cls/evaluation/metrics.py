@@ -14,7 +14,7 @@ MOST_SCORES = 4_000_000                            # samples x classes of which 
 class Metrics:
     """The metrics of a network on a split, by name.
 
-    common: of every network. binary: of a yes-or-no network, `binary.figures`; None for a network with an output for each
+    common: of every network. binary: of a yes-or-no network, `binary.metrics`; None for a network with an output for each
     class, and where all samples have one label.
     """
 
@@ -74,7 +74,7 @@ def classification(logits: np.ndarray, labels: np.ndarray, *, threshold: float |
     """Return the metrics over the samples: "loss", "acc1", "error_rate" and "map", the last three in [0, 1].
 
     logits (N, C), labels int (N,). "map" is the mean of `average_precisions` over the classes that occur; not there where it
-    would take seconds (over MOST_SCORES logits), nor with one sigmoid logit. threshold: what `binary.figures` takes.
+    would take seconds (over MOST_SCORES logits), nor with one sigmoid logit. threshold: what `binary.metrics` takes.
     Raises ValueError if there are no samples.
     """
     if not len(labels):
@@ -84,7 +84,7 @@ def classification(logits: np.ndarray, labels: np.ndarray, *, threshold: float |
     if 1 < logits.shape[1] <= MOST_SCORES / len(labels):
         common["map"] = float(np.nanmean(average_precisions(logits, labels)))
     yes_or_no = logits.shape[1] == 1 and len(np.unique(labels)) == 2
-    return Metrics(common, binary.figures(logits, labels, threshold) if yes_or_no else None)
+    return Metrics(common, binary.metrics(logits, labels, threshold) if yes_or_no else None)
 
 
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

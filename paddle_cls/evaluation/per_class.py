@@ -43,8 +43,8 @@ def mistakes(counts: np.ndarray, classes: Sequence[str], most: int = 10) -> list
     counts: of `metrics.confusion`.
     """
     wrong = counts - np.diag(np.diag(counts))
-    places = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    cells = [divmod(int(place), len(classes)) for place in places]
+    indices = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    cells = [divmod(int(index), len(classes)) for index in indices]
     return [{"class": classes[row], "answer": classes[column], "count": int(wrong[row, column]),
              "share": float(wrong[row, column] / counts[row].sum())} for row, column in cells if wrong[row, column]]
 
@@ -59,10 +59,10 @@ def calibration(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict:
     """
     confidence = metrics.probabilities(logits).max(axis=1)
     right = metrics.predictions(logits) == labels
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     rows, error = [], 0.0
     for m in range(bins):
-        here = place == m
+        here = index == m
         some = bool(here.any())
         accuracy, sure = (float(values[here].mean()) if some else None for values in (right, confidence))
         rows.append({"low": m / bins, "high": (m + 1) / bins, "samples": int(here.sum()), "accuracy": accuracy,

@@ -12,11 +12,11 @@ drawing.load()
 from matplotlib import colormaps  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-__all__ = ["confusion_figure", "curves_figure", "grid_figure", "overlay", "pixels", "png", "pr_figure", "rates_figure",
-           "reliability_figure", "roc_figure", "row_shares", "samples_figure", "short"]
+__all__ = ["confusion_chart", "curves_chart", "grid_chart", "overlay", "pixels", "png", "pr_chart", "rates_chart",
+           "reliability_chart", "roc_chart", "row_shares", "samples_chart", "short"]
 
 
-def roc_figure(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
+def roc_chart(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
     """Return the ROC curve of one sigmoid logit (N, 1), with its area and the points of some thresholds."""
     from sklearn.metrics import roc_auc_score, roc_curve
     low, high = binary.auc_interval(logits[:, 0], labels)
@@ -29,7 +29,7 @@ def roc_figure(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[floa
     return _curve(wrong, found, points, title, "1 - specificity", "sensitivity")
 
 
-def pr_figure(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
+def pr_chart(logits: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Figure:
     """Return the precision-recall curve of one sigmoid logit (N, 1), with the points of some thresholds."""
     from sklearn.metrics import average_precision_score, precision_recall_curve
     precision, recall, _ = precision_recall_curve(labels, logits[:, 0])
@@ -55,7 +55,7 @@ def _curve(x: np.ndarray, y: np.ndarray, points: Sequence[tuple[float, float, fl
     return figure
 
 
-def confusion_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+def confusion_chart(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return a confusion matrix as a picture: colour, count and share of the row; to 20 classes.
 
     Of more it leaves out the shares and the zeros, of more than 100 all but the colours. counts: int (C, C), row = true
@@ -93,17 +93,17 @@ def row_shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
-def reliability_figure(bins: Sequence[dict], ece: float) -> Figure:
+def reliability_chart(bins: Sequence[dict], ece: float) -> Figure:
     """Return accuracy against confidence, and below how many samples there are. bins: of `evaluation.calibration`."""
     figure = Figure(figsize=(4.5, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for row in bins:
         width = row["high"] - row["low"]
-        place = {"x": row["low"], "width": width, "align": "edge", "edgecolor": "white"}
+        index = {"x": row["low"], "width": width, "align": "edge", "edgecolor": "white"}
         if row["samples"]:
-            above.bar(height=row["accuracy"], color="tab:blue", **place)
+            above.bar(height=row["accuracy"], color="tab:blue", **index)
             above.plot(row["confidence"], row["accuracy"], "o", color="black", markersize=3)
-        below.bar(height=row["samples"], color="tab:gray", **place)
+        below.bar(height=row["samples"], color="tab:gray", **index)
     above.plot([0, 1], [0, 1], "--", color="tab:red", label="as often right as said")
     above.set(ylabel="accuracy", title=f"expected calibration error {ece:.4f}", xlim=(0, 1), ylim=(0, 1.02))
     below.set(xlabel="confidence", ylabel="samples")
@@ -121,8 +121,8 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return (image * (1 - cover) + colours * cover).round().astype(np.uint8)
 
 
-def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str],
-                   guesses: np.ndarray | None = None) -> Figure:
+def samples_chart(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str],
+                  guesses: np.ndarray | None = None) -> Figure:
     """Return pictures with the network's verdict and its probability, green where right and red where wrong.
 
     images: uint8 (N, H, W, 3); labels: int (N,); probabilities: (N, C). guesses: the verdicts, int (N,); None takes the
@@ -142,7 +142,7 @@ def samples_figure(images: np.ndarray, labels: np.ndarray, probabilities: np.nda
     return figure
 
 
-def curves_figure(rows: Sequence[dict]) -> Figure:
+def curves_chart(rows: Sequence[dict]) -> Figure:
     """Return loss and error rate per epoch, of training and validation. rows: the epochs' lines of a metrics.jsonl."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "error_rate"), strict=True):
@@ -155,7 +155,7 @@ def curves_figure(rows: Sequence[dict]) -> Figure:
     return figure
 
 
-def rates_figure(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> Figure:
+def rates_chart(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> Figure:
     """Return loss against learning rate. rates, losses, smoothed: float (N,); marks: {what: a learning rate}."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -169,7 +169,7 @@ def rates_figure(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
     return figure
 
 
-def grid_figure(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapping[str, str], float]], ylabel: str) -> Figure:
+def grid_chart(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapping[str, str], float]], ylabel: str) -> Figure:
     """Return a panel a setting: a dot for each run, and a line through the means of its values.
 
     settings: {name: its values, in order}; runs: (the values of a run, its figure).
@@ -178,9 +178,9 @@ def grid_figure(settings: Mapping[str, Sequence[str]], runs: Sequence[tuple[Mapp
     panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(panels, settings.items(), strict=True):
         groups = [[figure for chosen, figure in runs if chosen[name] == value] for value in values]
-        for place, group in enumerate(groups):
-            axes.plot([place] * len(group), group, "o", color="C0", alpha=0.6)
-        axes.plot([place for place, group in enumerate(groups) if group], [np.mean(group) for group in groups if group],
+        for index, group in enumerate(groups):
+            axes.plot([index] * len(group), group, "o", color="C0", alpha=0.6)
+        axes.plot([index for index, group in enumerate(groups) if group], [np.mean(group) for group in groups if group],
                   color="C1", label="mean")
         axes.set_xticks(range(len(values)), [short(value) for value in values], parse_math=False,
                         fontfamily=drawing.families(values))

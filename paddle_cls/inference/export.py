@@ -35,7 +35,7 @@ WEIGHTS, PLAN, SUMS = "inference.pdiparams", "plan.npz", "sums"          # sums:
 Computation = Callable[[np.ndarray], np.ndarray]             # float32 (N, 3, H, W) -> logits float32 (N, C)
 
 
-class Engine:
+class PaddleInference:
     """An exported network as Paddle Inference computes it, by oneDNN on all cores: a Computation."""
 
     def __init__(self, folder: Path):
@@ -80,7 +80,7 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
         weights = {value.name: value.numpy() for value in (*plain.parameters(), *plain.buffers())}
         plan.make(trace.trace(plain), weights, image_size).save(folder / PLAN)
     try:
-        engine = Engine(folder)
+        engine = PaddleInference(folder)
     except (RuntimeError, ValueError) as error:
         needed = sum(int(np.prod(value.shape)) * 4 for value in plain.parameters())
         if not (folder / WEIGHTS).exists() or (folder / WEIGHTS).stat().st_size < needed:      # the disk is full: Paddle 3
@@ -128,7 +128,7 @@ def _fold_norms(model: nn.Layer) -> None:
                 setattr(chain, name, nn.Identity())
 
 
-def place(weights: str, about: Mapping, image_size: int) -> Path:
+def cached_folder(weights: str, about: Mapping, image_size: int) -> Path:
     """Return the folder for an export in the cache: another one for other weights, arguments, code, or Paddle.
 
     weights: SHA-256 of their file. about: JSON-able, what the network is built from.
@@ -139,14 +139,14 @@ def place(weights: str, about: Mapping, image_size: int) -> Path:
     return cache.root() / "exports" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def find(folder: Path) -> Computation | None:
+def load_cached(folder: Path) -> Computation | None:
     """Return the fastest computation of the export in `folder`; None where there is none, or it is not as it was written."""
     if not _intact(folder):
         return None
     with contextlib.suppress(OSError):             # a cache that can only be read
         os.utime(folder)
     try:
-        return _runner(folder) or Engine(folder)
+        return _runner(folder) or PaddleInference(folder)
     except (OSError, RuntimeError, ValueError, KeyError):    # another process has removed it just now
         return None
 

@@ -60,15 +60,15 @@ class Predictor:
         self._engine: Computation | None = None
         if exported:
             from . import export
-            self._engine = export.find(exported)
+            self._engine = export.load_cached(exported)
         self._model = None if self._engine else self._built()          # what is wrong with it is told here
 
     @classmethod
-    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none",
+    def from_checkpoint(cls, path_or_run: str | Path | None = None, *, device: str = "auto", tta: str = "none",
                         model: str | None = None) -> "Predictor":
         """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference. Loads Paddle where nobody has yet.
 
-        place: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
+        path_or_run: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
         cpu or gpu. tta: see above. model: "module:Net", to allow that code: a checkpoint that names code of this machine's is
         not believed by itself. (Or put it into `models.MODELS`.) Such a network computes by dygraph: its code may change any
         time, and an export would not show that. Raises UserError for a checkpoint that is missing, broken, changed, or asks for
@@ -78,7 +78,7 @@ class Predictor:
         runtime.load_paddle()
         from ..checkpoints import checkpoint
         from . import export
-        path = checkpoint.find(None if place is None else Path(place))
+        path = checkpoint.resolve(None if path_or_run is None else Path(path_or_run))
         info, parts = checkpoint.read(path, [".pdparams"])
         weights = parts[".pdparams"]               # held open: a training may put others in their place
         _check_allowed(info.model.name, model, path)
@@ -95,7 +95,7 @@ class Predictor:
 
         device = runtime.device_for(device)
         fast = device == "cpu" and not is_own(info.model.name)
-        exported = export.place(info.sha256[".pdparams"], about, info.image_size) if fast else None
+        exported = export.cached_folder(info.sha256[".pdparams"], about, info.image_size) if fast else None
         return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
                    threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, figures=info.metrics)
 

@@ -84,14 +84,14 @@ def _environments(count: int) -> list[dict[str, str]]:
     sockets = [socket.socket() for _ in range(count)]
     for free in sockets:
         free.bind(("127.0.0.1", 0))
-    places = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
+    endpoints = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
     for free in sockets:
         free.close()
     package = str(Path(__file__).resolve().parents[2])         # which need not be installed
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    common = {"PYTHONPATH": paths, "PADDLE_TRAINERS_NUM": str(count), "PADDLE_TRAINER_ENDPOINTS": ",".join(places)}
-    return [{**os.environ, **common, "PADDLE_TRAINER_ID": str(rank), "PADDLE_CURRENT_ENDPOINT": place,
-             "FLAGS_selected_gpus": str(rank)} for rank, place in enumerate(places)]
+    common = {"PYTHONPATH": paths, "PADDLE_TRAINERS_NUM": str(count), "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints)}
+    return [{**os.environ, **common, "PADDLE_TRAINER_ID": str(rank), "PADDLE_CURRENT_ENDPOINT": endpoint,
+             "FLAGS_selected_gpus": str(rank)} for rank, endpoint in enumerate(endpoints)]
 
 
 def prepare_worker() -> None:

@@ -17,7 +17,7 @@ from .world import World
 # Settings that may differ: places on each machine's own disks, and what a process computes by.
 OWN = {"data_dir", "table", "val_table", "output_dir", "pretrained", "checkpoint", "device", "nproc", "onednn", "save_minutes"}
 WAIT = 3                                           # seconds that who started this process has to say what has died
-_told = threading.Lock()
+_reported = threading.Lock()
 _kept: list = []                                   # what C++ calls must stay in memory
 
 
@@ -56,7 +56,7 @@ def tell_loss(program: str, folder: Path, cause: object) -> None:
     folder: the run folder, to go on from. cause: what gloo or NCCL says.
     """
     time.sleep(WAIT)
-    if _told.acquire(blocking=False):              # the main thread and gloo's both notice
+    if _reported.acquire(blocking=False):          # the main thread and gloo's both notice
         text = " ".join(str(cause).split()).split("] ", 1)[-1]               # without Paddle's own source file
         print(f"{program}: error: another process of this training has ended or cannot be reached ({text}); go on with "
               f"--resume --output-dir {folder} on every machine", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..paddle_internals import keeps_statistics, norms, statistics
 from ..system import environment, stopping
-from . import heartbeat, meeting
+from . import heartbeat, rendezvous
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -37,7 +37,7 @@ class World:
             if device == "cpu":
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
             import paddle.distributed as dist
-            meeting.meet(self.rank, self.size)
+            rendezvous.meet(self.rank, self.size)
             with contextlib.redirect_stderr(io.StringIO()), stopping.by_default():     # it lists its own flags there
                 dist.init_parallel_env()
 

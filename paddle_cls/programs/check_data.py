@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..data import SHARE, quality
-from ..data.listing import Listing
+from ..data.manifest import Manifest
 from ..data.sets import folder, table
 from ..data.splits import hold_out, read
 from ..errors import UserError, printable, report_all
@@ -36,14 +36,14 @@ def main(argv: Sequence[str]) -> int:
     if options.val_split is not None:
         read(options.val_split, "--val-split")
     check_sheet(options.sheet)
-    listing, drawn = listed(options)
-    _refuse_input(options, listing)
-    lines, wrong = quality.findings(listing)
-    print(f"{options.place}: {sum(map(len, quality.parts(listing).values())):,} pictures of {len(listing.classes)} classes"
+    manifest, drawn = listed(options)
+    _refuse_input(options, manifest)
+    lines, wrong = quality.findings(manifest)
+    print(f"{options.path}: {sum(map(len, quality.splits_of(manifest).values())):,} pictures of {len(manifest.classes)} classes"
           + (f", {options.val_split or SHARE} of them drawn to validate on" if drawn else ""))
-    print(*map(printable, [*listing.notes, *lines]), sep="\n")
+    print(*map(printable, [*manifest.notes, *lines]), sep="\n")
     out = io.BytesIO()
-    quality.contact_sheet(listing).save(out, "PNG")
+    quality.contact_sheet(manifest).save(out, "PNG")
     with writing(options.sheet):
         write_bytes(options.sheet, out.getvalue())
     print(f"contact sheet: {options.sheet}")
@@ -60,33 +60,33 @@ def check_sheet(sheet: Path) -> None:
         raise UserError(f"--sheet {sheet}: is there and no plain file; name another file")
 
 
-def _refuse_input(options: argparse.Namespace, listing: Listing) -> None:
+def _refuse_input(options: argparse.Namespace, manifest: Manifest) -> None:
     if not options.sheet.exists():
         return
-    images = (split.images.path(place) for split in quality.parts(listing).values() for place in range(len(split)))
-    for path in (options.place, *([options.val_table] if options.val_table else []), *images):
+    images = (split.images.path(place) for split in quality.splits_of(manifest).values() for place in range(len(split)))
+    for path in (options.path, *([options.val_table] if options.val_table else []), *images):
         if os.path.exists(path) and os.path.samefile(options.sheet, path):
             raise UserError(f"--sheet {options.sheet}: is one of the files to check; name another file")
 
 
-def listed(options: argparse.Namespace) -> tuple[Listing, bool]:
+def listed(options: argparse.Namespace) -> tuple[Manifest, bool]:
     """Return (what the place lists, whether its validation split was drawn now). Raises UserError if it lists nothing."""
-    if options.place.is_dir():
+    if options.path.is_dir():
         given = [f"--{name.replace('_', '-')}" for name in ("data_dir", "val_table", "columns", "task") if vars(options)[name]]
         if given:
-            raise UserError(f"{given[0]}: goes with a table, and {options.place} is a folder")
-        listing = folder.listing(root=options.place, val=options.val_split is None)
+            raise UserError(f"{given[0]}: goes with a table, and {options.path} is a folder")
+        manifest = folder.read_manifest(root=options.path, val=options.val_split is None)
     else:
-        listing = table.listing(root=options.data_dir, val=options.val_split is None, table=options.place,
-                                val_table=options.val_table, columns=options.columns, task=options.task)
-    if not listing.classes or not len(listing.train):
-        report_all(listing.problems)               # there is nothing to look at
-        raise UserError(f"{options.place}: no picture to train on")
-    if listing.val is not None:
-        return listing, False
+        manifest = table.read_manifest(root=options.data_dir, val=options.val_split is None, table=options.path,
+                                       val_table=options.val_table, columns=options.columns, task=options.task)
+    if not manifest.classes or not len(manifest.train):
+        report_all(manifest.problems)              # there is nothing to look at
+        raise UserError(f"{options.path}: no picture to train on")
+    if manifest.val is not None:
+        return manifest, False
     try:
-        train, val = hold_out(listing.train, options.val_split or SHARE, "--val-split", listing.classes)
+        train, val = hold_out(manifest.train, options.val_split or SHARE, "--val-split", manifest.classes)
     except UserError as error:
-        listing.problems.append(str(error))
-        return listing, False
-    return dataclasses.replace(listing, train=train, val=val), True
+        manifest.problems.append(str(error))
+        return manifest, False
+    return dataclasses.replace(manifest, train=train, val=val), True

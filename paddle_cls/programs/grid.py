@@ -107,9 +107,9 @@ def rows(folder: Path) -> list[dict]:
 
 def finished(folder: Path, epochs: int, max_steps: int | None) -> bool:
     """Return whether the run in `folder` has done all its epochs or steps, and evaluated them."""
-    from ..checkpoints import parts
+    from ..checkpoints import storage
     try:
-        info, _ = parts.read(folder / "last")
+        info, _ = storage.read(folder / "last")
     except (OSError, UserError):                   # train.py --resume will tell what is wrong with it
         return False
     whole = info.epoch >= epochs or info.step >= (max_steps or sys.maxsize)
@@ -194,7 +194,7 @@ def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[T
     from visualdl import LogWriter
 
     from ..evaluation import plots
-    figure = plots.grid_figure(found, [(run.values, row["val/acc1"]) for run, row in runs], "accuracy after the last epoch")
+    figure = plots.grid_chart(found, [(run.values, row["val/acc1"]) for run, row in runs], "accuracy after the last epoch")
     write_bytes(root / "grid.png", plots.png(plots.pixels(figure)))
     for run, _ in runs:
         with LogWriter(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:

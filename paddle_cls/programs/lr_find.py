@@ -153,7 +153,7 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
         print(f"pretrained: {report.short()}")
     print(ops.speed_up(model, device, wanted=config.onednn != "off"), flush=True)
     optimizer = setup.optimizer(config, model)
-    print(freezing.begin(0), end="\n" if config.freeze or config.freeze_bn else "", flush=True)
+    print(freezing.start_epoch(0), end="\n" if config.freeze or config.freeze_bn else "", flush=True)
 
     updater = Updater(model, optimizer, lambda step: float(rates[step]), seed=config.seed, accumulate=config.accumulate,
                       clip_norm=config.clip_norm, cast=cast, scaler=scaler, tensor=runtime.copier(device))
@@ -165,7 +165,7 @@ def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
 def write(folder: Path, rates: np.ndarray, found: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> None:
     """Write lr_find.csv (lr, loss, smoothed) and lr_find.png with some rates marked. Raises UserError where it cannot."""
     from ..evaluation import plots
-    picture = plots.png(plots.pixels(plots.rates_figure(rates, found, smoothed, marks)))
+    picture = plots.png(plots.pixels(plots.rates_chart(rates, found, smoothed, marks)))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "lr_find.csv", "lr,loss,smoothed\n" + "".join(

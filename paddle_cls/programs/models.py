@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from .. import models
 from ..errors import UserError
-from ..models import table
+from ..models import catalog
 from ..parallel import launch
 from ..system import runtime, stopping
 from .settings.command_line import keyword_arguments, parse
@@ -46,16 +46,16 @@ def show(rows: Iterator[dict], config: ListConfig) -> None:
     if config.format == "json":
         print(json.dumps(list(rows), indent=1))
     elif config.format == "markdown":
-        print(table.markdown_header())
+        print(catalog.markdown_header())
         for row in rows:
-            print(table.markdown(row["name"], row["parameters"]), flush=True)
+            print(catalog.markdown(row["name"], row["parameters"]), flush=True)
     elif config.model:
         for key, value in next(rows).items():
             print(f"{key:15} {', '.join(value) if isinstance(value, list) else '-' if value is None else value}")
     else:
         print(f"{'name':20} {'parameters':>10} {'multiply-adds':>13} {'image':>5}  paper")
         for row in rows:
-            print(table.text(row), flush=True)
+            print(catalog.text(row), flush=True)
 
 
 def one(config: ListConfig) -> dict:
@@ -63,7 +63,7 @@ def one(config: ListConfig) -> dict:
     models.check_name(config.model)
     if config.image_size:
         models.check_image_size(config.model, config.image_size)
-    return table.row(config.model, config.image_size, **keyword_arguments(
+    return catalog.row(config.model, config.image_size, **keyword_arguments(
         models.model_arguments(config.model), config.model_args or {}, f"--model-args of {config.model}"))
 
 
@@ -72,10 +72,10 @@ def every() -> Iterator[dict]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(runtime.cores(), spawn, initializer=launch.prepare_worker) as pool:
         with stopping.held([signal.SIGINT]):       # the terminal's Ctrl-C is for this process, which ends them
-            rows = {name: pool.submit(table.row, name) for name in models.MODELS if not models.is_own(name)}
+            rows = {name: pool.submit(catalog.row, name) for name in models.MODELS if not models.is_own(name)}
         try:
             for name in models.MODELS:             # what was added from outside is known to this process only
-                yield rows[name].result() if name in rows else table.row(name)
+                yield rows[name].result() if name in rows else catalog.row(name)
         except BaseException:                      # nobody waits for the rest
             for worker in multiprocessing.active_children():
                 worker.kill()

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     runtime.set_device(options.device)             # where the heat maps are computed
     from ..checkpoints import checkpoint
     from ..evaluation import page
-    path = checkpoint.find(options.run)
+    path = checkpoint.resolve(options.run)
     info = checkpoint.read_info(path)
     config = run_settings(options, path.parent)
     folder = (options.output or path.parent / "report").resolve()
@@ -97,7 +97,7 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
     """Return (what figures.json holds of a split, {file name: PNG}), of a `Predictor`.
 
     pictures: how many of each kind are shown. Figures: "samples", "tta", "side" (pixels of a picture), "summary", "binary"
-    (`binary.figures` of one sigmoid logit, or None), "classes" (`per_class.per_class`), "confusion" ("counts", and "shares"
+    (`binary.metrics` of one sigmoid logit, or None), "classes" (`per_class.per_class`), "confusion" ("counts", and "shares"
     of their row, None where it is empty), "mistakes", "calibration", "pictures" and "grad_cam" (see `gallery`).
     """
     from ..evaluation import drawing, metrics, per_class, plots
@@ -115,11 +115,11 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
     rows = per_class.per_class(logits, labels, classes, chosen)
     counts = metrics.confusion(logits, labels, len(classes), chosen)
     calibration = per_class.calibration(logits, labels)
-    charts = {"confusion": plots.confusion_figure(counts, classes),
-              "reliability": plots.reliability_figure(calibration["bins"], calibration["ece"])}
+    charts = {"confusion": plots.confusion_chart(counts, classes),
+              "reliability": plots.reliability_chart(calibration["bins"], calibration["ece"])}
     if binary:
         thresholds = (0.5,) if chosen is None else (0.5, chosen)
-        charts |= {"roc": plots.roc_figure(logits, labels, thresholds), "pr": plots.pr_figure(logits, labels, thresholds)}
+        charts |= {"roc": plots.roc_chart(logits, labels, thresholds), "pr": plots.pr_chart(logits, labels, thresholds)}
     shown, arrays, source = gallery(predictor, split, metrics.probabilities(logits), pictures)
     shares = [row if sum(row) else [None] * len(row) for row in plots.row_shares(counts).tolist()]
     figures = {"samples": len(labels), "tta": predictor.tta, "side": min(SIDE, predictor.image_size),
@@ -147,10 +147,10 @@ def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
     shown: dict[str, list] = {}
     arrays: dict[str, np.ndarray] = {}
     source = None
-    for kind, places in charts.verdicts(probabilities, split.labels, count, threshold=predictor.threshold).items():
+    for kind, indices in charts.verdicts(probabilities, split.labels, count, threshold=predictor.threshold).items():
         shown[kind] = []
-        for start in range(0, len(places), HEAT_BATCH):
-            part = places[start:start + HEAT_BATCH]
+        for start in range(0, len(indices), HEAT_BATCH):
+            part = indices[start:start + HEAT_BATCH]
             images = [resize(image, size) for image in split.fetch(part)]
             said = [predictor.verdict(row) for row in probabilities[part]]
             labels = split.labels[part]

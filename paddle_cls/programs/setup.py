@@ -119,13 +119,13 @@ def load(config: Config, world: World) -> "Data":
     Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
     """
     from ..data import load_data
-    from ..data.listing import table_of
+    from ..data.manifest import split_csv
     with world.first():
         data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
     _check_memory(config, data, world.size)
     split = config.output_dir / "split.csv"
-    if data.drawn and split.exists() and read_bytes(split) != table_of(data).encode():
+    if data.drawn and split.exists() and read_bytes(split) != split_csv(data).encode():
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
@@ -199,7 +199,7 @@ def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "Data",
     from ..checkpoints import pretrained
     from ..training import freezing
     if not config.pretrained:
-        return None, freezing.Freezing(model)
+        return None, freezing.Freezer(model)
     head = models.head(model, config.model, data.outputs, **arguments)
     report = None
     with world.first():
@@ -208,7 +208,7 @@ def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "Data",
         report = pretrained.load(model, pretrained.read(file), head, classes=data.classes, partial=config.pretrained_partial,
                                  normalization=dataclasses.asdict(data.normalization))
     layers = freezing.choose(config.freeze, model, head) if config.freeze else []
-    return report, freezing.Freezing(model, layers, unfreeze_epochs=config.unfreeze_epochs, freeze_bn=config.freeze_bn)
+    return report, freezing.Freezer(model, layers, unfreeze_epochs=config.unfreeze_epochs, freeze_bn=config.freeze_bn)
 
 
 def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer":
@@ -221,9 +221,9 @@ def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer"
 def introduce(config: Config, run: "Run", data: "Data", resumed: bool, speed: str,
               report: "pretrained.Report | None" = None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
-    from ..data.listing import table_of
+    from ..data.manifest import split_csv
     folder = config.output_dir
-    split = table_of(data) if data.drawn else None
+    split = split_csv(data) if data.drawn else None
     with writing(folder):
         new = not (folder / "config.yaml").exists()
         try:

@@ -47,7 +47,7 @@ def start(config: Config, world: World) -> int:
         return train(config, world)
     except NotFinite as error:
         if world.rank == 0:
-            last = config.output_dir / error.kept
+            last = config.output_dir / error.checkpoint
             kept = f"{last} is the last good checkpoint" if last.with_suffix(".json").exists() else "no good checkpoint yet"
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
@@ -60,12 +60,12 @@ def start(config: Config, world: World) -> int:
 
 
 def evaluate(config: Config) -> int:
-    """Print the figures of a checkpoint on the validation split, as one JSON line."""
+    """Print the metrics of a checkpoint on the validation split, as one JSON line."""
     runtime.load_paddle()
     from ..checkpoints import checkpoint
     from ..evaluation import metrics
     from ..inference.predictor import Predictor
-    path = checkpoint.find(config.checkpoint or config.output_dir)
+    path = checkpoint.resolve(config.checkpoint or config.output_dir)
     predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta,
                                           model=config.model if is_named(config.model) else None)
     data = setup.load_for(predictor, path, config)
@@ -126,7 +126,7 @@ def train(config: Config, world: World) -> int:
     updater = Updater(world.parallel(model, changing=bool(config.unfreeze_epochs)), optimizer, schedule, seed=config.seed,
                       clip_norm=config.clip_norm, accumulate=config.accumulate, ema=run.ema, scaler=scaler, cast=cast,
                       tensor=runtime.copier(device), world=world)
-    started = time.monotonic() if run.step < last or run.figures.get("step") != run.step else None
+    started = time.monotonic() if run.step < last or run.metrics.get("step") != run.step else None
     # the place for what a flag asks for of `training.callbacks`, such as EarlyStop(config.monitor, config.patience)
     done = epochs.train(epochs.Training(data, run, objective, updater, plan, read=partial(
         setup.batches, config, data, train_transform, world), evaluates=eval_transform, freezing=freezing,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from ..errors import UserError, one_line, told
+from ..errors import UserError, describe, one_line
 from . import console, stopping
 
 
@@ -26,7 +26,7 @@ def reported(program: str) -> Iterator[None]:
     except (UserError, OSError, MemoryError) as error:
         if not first:
             time.sleep(3)
-        console.tell(f"{program}: error: {one_line(told(error))}")
+        console.tell(f"{program}: error: {one_line(describe(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -44,8 +44,8 @@ def rank_and_size() -> tuple[int, int]:
 
 def check_places(rank: int, size: int) -> None:
     """Raise UserError unless the variables say at which HOST:PORT each of `size` processes is, and that this is `rank`."""
-    places = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
-    good = {place for place in places if re.fullmatch(r"[^\s,]+:[0-9]{1,5}", place)}
-    if not len(good) == len(places) == size or os.environ.get("PADDLE_CURRENT_ENDPOINT") != places[rank]:
+    endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    good = {endpoint for endpoint in endpoints if re.fullmatch(r"[^\s,]+:[0-9]{1,5}", endpoint)}
+    if not len(good) == len(endpoints) == size or os.environ.get("PADDLE_CURRENT_ENDPOINT") != endpoints[rank]:
         raise UserError(f"PADDLE_TRAINERS_NUM={size}: PADDLE_TRAINER_ENDPOINTS must name {size} different HOST:PORT, and "
                         f"PADDLE_CURRENT_ENDPOINT number {rank} of them; start by {LAUNCHER}, or unset them all")

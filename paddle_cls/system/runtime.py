@@ -42,7 +42,7 @@ def load_paddle() -> None:
     """Load Paddle without its handler of SIGTERM."""
     if "paddle" not in sys.modules:
         main = threading.current_thread() is threading.main_thread()   # Python lets no other thread say how signals are answered
-        with stopping.kept() if main else contextlib.nullcontext():
+        with stopping.handlers_kept() if main else contextlib.nullcontext():
             import paddle  # noqa: F401
 
 

@@ -41,19 +41,19 @@ def heard() -> list[int]:
             or signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def begin() -> None:
+def install() -> None:
     """Answer signals from now on; a program's first act, before it imports what takes time."""
     came, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     _thread.start_new_thread(_watch, (came,))
     for number in heard():
-        signal.signal(number, answer)
+        signal.signal(number, on_signal)
     if hasattr(signal, "pthread_sigmask"):         # whoever started us may have held them back until now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
 
-def answer(number: int, _: object = None) -> None:
+def on_signal(number: int, _: object = None) -> None:
     """Answer a signal, as its handler. Raises Stopped where that is due, or does not return."""
     stop = _now.stop
     if stop and stop.deferred:
@@ -76,14 +76,14 @@ def _force(number: int) -> None:
 
 
 def _watch(came: int) -> None:
-    """End the process a while after each signal that `answer` should have answered: the main thread may compute in C++."""
+    """End the process a while after each signal that `on_signal` should have answered: the main thread may compute in C++."""
     while number := os.read(came, 1):
         _thread.start_new_thread(_overdue, (number[0],))
 
 
 def _overdue(number: int) -> None:
     time.sleep(PATIENCE)
-    if number in NUMBERS and signal.getsignal(number) is answer and not (_now.stop and _now.stop.deferred):
+    if number in NUMBERS and signal.getsignal(number) is on_signal and not (_now.stop and _now.stop.deferred):
         leave(number)
 
 
@@ -122,7 +122,7 @@ def bare() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
+def handlers_kept() -> Iterator[None]:
     """Keep our handlers over a block that loads a library with its own: Paddle has one for SIGTERM that prints a traceback.
 
     SIGTERM waits for the end of the block; the others end the process as in `bare`.
@@ -155,7 +155,7 @@ def by_default() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(numbers: Sequence[int] = NUMBERS) -> Iterator[None]:
-    """Hold signals back inside the block, and in the processes that it starts until they call `begin`."""
+    """Hold signals back inside the block, and in the processes that it starts until they call `install`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -186,17 +186,17 @@ class Unheard(contextlib.nullcontext):
 class Stop:
     """The signals to a training, in a `with` block.
 
-    told: () -> None, says that the training was stopped and where to go on; called once, when nothing is left to save.
+    on_stop: () -> None, says that the training was stopped and where to go on; called once, when nothing is left to save.
     alone: False where other processes train with this one: then a process leaves without the others' part in it.
     """
 
-    def __init__(self, told: Callable[[], None], *, alone: bool = True):
-        self.told, self.alone = told, alone
+    def __init__(self, on_stop: Callable[[], None], *, alone: bool = True):
+        self.on_stop, self.alone = on_stop, alone
         self.came: list[int] = []
         self.deferred = False
 
     def __enter__(self) -> "Stop":
-        self.before = {number: signal.signal(number, answer) for number in heard()}
+        self.before = {number: signal.signal(number, on_signal) for number in heard()}
         _now.stop = self
         return self
 
@@ -218,12 +218,12 @@ class Stop:
         """From here on nothing can be lost: a signal that came or comes ends the training at once."""
         self.deferred = False
         if self.came:
-            answer(self.came[0])
+            on_signal(self.came[0])
 
     def tell(self) -> None:
         """Say that the training was stopped. A closed terminal or pipe raises no error."""
         try:
-            self.told()
+            self.on_stop()
         except (OSError, ValueError, RuntimeError):            # dead; closed; or a line was being printed when the signal came
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())         # else the flush at the end fails

@@ -17,7 +17,7 @@ from ..parallel.world import Request
 from ..system import stopping
 from . import callbacks as calls
 from . import loop
-from .freezing import Freezing
+from .freezing import Freezer
 from .log import Log, Progress, epoch_line, read_rows, watched
 from .objective import Objective
 from .run import Run
@@ -56,7 +56,7 @@ class Training:
     plan: Plan
     read: Callable[..., Reader]                    # (epoch=, start=, stop=) -> reader of this process's parts of the batches
     evaluates: Transform                           # of the images of an evaluation
-    freezing: Freezing
+    freezing: Freezer
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)    # own ones, logged as val/NAME
     callbacks: Sequence[object] = ()               # see `callbacks.Callback`
     draw: Callable[..., dict[str, np.ndarray]] | None = None       # what gives the charts of an evaluation, as `Log` takes it
@@ -94,19 +94,19 @@ def train(parts: Training) -> Result:
         return calls.State(epoch, run.step, figures, run.best, tuple(history), run.model, run.folder)
 
     def result(signal: int = 0) -> Result:
-        return Result(run.folder, run.step, dict(run.figures), dict(run.best or {}), history,
+        return Result(run.folder, run.step, dict(run.metrics), dict(run.best or {}), history,
                       log.folder if world.rank == 0 else None, signal)
 
     bar: Progress | None = None
 
     def told() -> None:
         if bar:
-            bar.close(f"stopped by a signal after step {run.step}; {run.kept}")
+            bar.close(f"stopped by a signal after step {run.step}; {run.resume_hint}")
 
     stop = stopping.Stop(told, alone=world.size == 1) if parts.signals else stopping.Unheard()
     with stop, run.rescued(fetched=plan.fetch_every == 1 or world.size == 1):
-        while run.step < last or run.figures.get("step") != run.step:  # a run may have been killed before its evaluation
-            frozen = parts.freezing.begin(run.epoch)
+        while run.step < last or run.metrics.get("step") != run.step:  # a run may have been killed before its evaluation
+            frozen = parts.freezing.start_epoch(run.epoch)
             if frozen and shown:
                 print(frozen, flush=True)
             bar = Progress(f"epoch {run.epoch + 1}/{plan.epochs}", len(data.train), run.totals, active=shown)
@@ -127,7 +127,7 @@ def train(parts: Training) -> Result:
                     stop.tell()
                     return result(request.signal)
                 if ends:
-                    bar.close(f"stopped by a callback after step {run.step}; {run.kept}")
+                    bar.close(f"stopped by a callback after step {run.step}; {run.resume_hint}")
                     log.close()
                     return result()
                 bar.show(run.totals)               # last: a terminal that is gone keeps nothing from being saved
@@ -148,7 +148,7 @@ def train(parts: Training) -> Result:
             with world.first():                    # charts of many images take seconds, and gloo waits for 30 only
                 log.pictures(run.step, data.val.images, logits, labels, data.classes, run.model.parameters(),
                              threshold=threshold, last=ends or run.step >= last)
-            bar.close(epoch_line(plan.epochs, run.figures, run.best or figures, timing))
+            bar.close(epoch_line(plan.epochs, run.metrics, run.best or figures, timing))
             if ends:
                 if shown and run.step < last:
                     print(f"stopped by a callback after epoch {epoch}", flush=True)

@@ -51,7 +51,7 @@ def choose(what: str, model: nn.Layer, head: Collection[str]) -> list[str]:
     return sorted((layer for layer in order if not inside(layer, set(order) - {layer})), key=order.__getitem__)
 
 
-class Freezing:
+class Freezer:
     """The layers of `model` that are frozen: their weights stay, and their batch norms use and keep their statistics.
 
     With `unfreeze_epochs` the last of them thaws after so many epochs, the one before after twice as many, and so on (gradual
@@ -76,7 +76,7 @@ class Freezing:
         if not unfreeze_epochs:
             self._freeze(self.layers)
 
-    def begin(self, epoch: int) -> str:
+    def start_epoch(self, epoch: int) -> str:
         """Freeze and thaw what `epoch` (from 0) asks for; return a line if that is another state than in the last call."""
         thawed = epoch // self.unfreeze_epochs if self.unfreeze_epochs else 0
         frozen = self.layers[:max(0, len(self.layers) - thawed)]

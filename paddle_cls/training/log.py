@@ -1,4 +1,4 @@
-"""Where the figures of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
+"""Where the metrics of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from ..system.files import read_bytes, write_text, writing
 from .loop import Totals
 
 MOST_BYTES = 256 << 20                             # of a metrics.jsonl
-FIGURE_SECONDS = 30                                # between two times that figures are drawn
+CHART_SECONDS = 30                                 # between two times that charts are drawn
 QUIET_SECONDS = 10                                 # between two progress lines where there is no terminal
 
 
@@ -85,7 +85,7 @@ class Log:
                 self.writer.add_scalar(name, float(value), step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one row of figures under the same names everywhere. Raises ArithmeticError for one that is not finite."""
+        """Write one row of metrics under the same names everywhere. Raises ArithmeticError for one that is not finite."""
         for name, value in values.items():
             if not math.isfinite(value):
                 raise ArithmeticError(f"{name} of step {step} is {value}")
@@ -110,12 +110,12 @@ class Log:
         belong to. parameters: the network's trainable tensors, of which the first and the last of two or more dimensions
         are shown. threshold: over which a yes-or-no network says yes.
         """
-        if not self.active or (not last and time.monotonic() - self.drawn < FIGURE_SECONDS):
+        if not self.active or (not last and time.monotonic() - self.drawn < CHART_SECONDS):
             return
         if self.draw:
             rows = [row for row in read_rows(self.file) if "epoch" in row]
             for name, picture in self.draw(rows, images, labels, logits, classes, threshold).items():
-                self.figure(step, name, picture)
+                self.chart(step, name, picture)
         weights = [p for p in parameters if len(p.shape) > 1]
         self.histogram(step, "weights/first", weights[0].numpy())
         self.histogram(step, "weights/last", weights[-1].numpy())
@@ -126,7 +126,7 @@ class Log:
         with writing(self.folder):
             self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
 
-    def figure(self, step: int, name: str, image: np.ndarray) -> None:
+    def chart(self, step: int, name: str, image: np.ndarray) -> None:
         """Write a chart, uint8 (H, W, 3), to VisualDL, and its newest state to NAME.png in the run folder."""
         with writing(self.folder):
             self.writer.add_image(name, image, step)
@@ -139,9 +139,9 @@ class Log:
                 self.writer.close()
 
 
-def epoch_line(epochs: int, figures: Mapping, best: Mapping, timing: Mapping) -> str:
+def epoch_line(epochs: int, metrics: Mapping, best: Mapping, timing: Mapping) -> str:
     """Return the summary line of an epoch; timing: of `Progress.timing`."""
-    f = figures
+    f = metrics
     auc = f" auc {f['val/auc']:.4f}" if "val/auc" in f else ""
     return (f"epoch {f['epoch']}/{epochs}  train loss {f['train/loss']:.4f} acc {f['train/acc1']:.4f}  "
             f"val loss {f['val/loss']:.4f} acc {f['val/acc1']:.4f}{auc} (best {best['val/acc1']:.4f})  lr {f['lr']:.3g}  "

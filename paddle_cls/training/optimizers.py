@@ -125,7 +125,7 @@ def build_optimizer(name: str, model: nn.Layer, *, momentum: float = 0.9, weight
     return OPTIMIZERS[name](momentum, learning_rate=0.0, parameters=groups)
 
 
-def beginnings(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> dict[str, tuple[tuple[int, ...], float]]:
+def initial_state(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> dict[str, tuple[tuple[int, ...], float]]:
     """Return {name: (shape, value)} of the whole state that `optimizer` of `build_optimizer` comes to have, all of it float32.
 
     So it begins: an array of one value. Paddle makes it where a weight gets its first gradient, a frozen one's later or

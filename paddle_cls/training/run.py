@@ -13,13 +13,13 @@ from ..checkpoints import checkpoint
 from ..checkpoints.info import About, CheckpointInfo
 from ..checkpoints.weights import fitting
 from ..data.reader import Batch
-from ..errors import NotFinite, UserError, told
+from ..errors import NotFinite, UserError, describe
 from ..formats.strict_json import shown
 from ..parallel.world import World
 from ..system.files import locked, writing
 from ..system.runtime import evaluating
 from .loop import Totals, predict
-from .optimizers import EMA, beginnings
+from .optimizers import EMA, initial_state
 
 _RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the optimizer's own in a .pdopt
 
@@ -27,7 +27,7 @@ _RAW, _SCALER = "paddle_cls.weights.", "paddle_cls.scaler."    # keys beside the
 class Run:
     """A training between two steps, in `folder`.
 
-    epoch, step: whole passes and optimizer steps done. totals: sums of the epoch under way. figures: of the last
+    epoch, step: whole passes and optimizer steps done. totals: sums of the epoch under way. metrics: of the last
     evaluation; best: of the best one so far, by val/acc1.
     """
 
@@ -44,12 +44,12 @@ class Run:
         self.about = about
         self.epoch, self.step = 0, 0
         self.totals = Totals()
-        self.figures: dict = {}
+        self.metrics: dict = {}
         self.best: dict | None = None
         self.saved = time.monotonic()
         self.written: tuple[int, dict] = (-1, {})  # of `last`: step and checksums
-        self.evened = -1                           # step after which all processes got the same statistics
-        self.begin = beginnings(optimizer, model)  # of weights that are still frozen, too
+        self.statistics_step = -1                  # step after which all processes got the same statistics
+        self.initial_state = initial_state(optimizer, model)  # of weights that are still frozen, too
         self.loaded: dict = {}                     # state that Paddle 2.6's optimizer does not give back before a step
 
     def save(self, name: str) -> None:
@@ -64,7 +64,7 @@ class Run:
                 self._write(name)
 
     @property
-    def kept(self) -> str:
+    def resume_hint(self) -> str:
         """What to tell a user whose training ends early, after a save."""
         return f"{self.folder}/last is saved, continue with {self.again}"
 
@@ -86,7 +86,7 @@ class Run:
                     self._write("last")
             except (UserError, OSError, NotFinite):            # the first error is the cause; or another process does it
                 raise error from None
-            raise UserError(f"{told(error)}; {self.kept}") from None
+            raise UserError(f"{describe(error)}; {self.resume_hint}") from None
 
     def check_given(self, source: object) -> None:
         """Raise UserError unless the answers of weights that came from `source` are finite."""
@@ -106,7 +106,7 @@ class Run:
 
     def _write(self, name: str) -> None:
         info = CheckpointInfo.new(self.about, epoch=self.epoch, step=self.step, totals=dataclasses.asdict(self.totals),
-                                  metrics=self.figures, best=self.best)
+                                  metrics=self.metrics, best=self.best)
         step, hashes = self.written
         if name == "last" and step == self.step and checkpoint.complete(self.folder / name, hashes):
             checkpoint.restate(self.folder / name, hashes, info)       # no weight has changed since
@@ -123,7 +123,7 @@ class Run:
         own = self.optimizer.state_dict()
         self.loaded = {key: value for key, value in self.loaded.items() if key not in own}
         state = {**self.loaded, **own}
-        state |= {key: np.full(shape, value, "float32") for key, (shape, value) in self.begin.items() if key not in state}
+        state |= {key: np.full(shape, value, "float32") for key, (shape, value) in self.initial_state.items() if key not in state}
         if self.scaler:
             state |= {f"{_SCALER}{key}": value for key, value in self.scaler.state_dict().items()}
         if self.ema:
@@ -149,14 +149,14 @@ class Run:
                 raise UserError(f"--resume: {path}.json has {key} = {shown(before.get(key))}, but now it is {shown(value)}; "
                                 f"choose another --output-dir, or that run's settings and data")
         self.epoch, self.step = info.epoch, info.step
-        self.totals, self.figures, self.best = Totals(**info.totals.model_dump()), dict(info.metrics), info.best
+        self.totals, self.metrics, self.best = Totals(**info.totals.model_dump()), dict(info.metrics), info.best
         into = self.step - self.epoch * (per_epoch or 0)       # steps of the epoch under way, whose sums are in `totals`
         if per_epoch and (not 0 <= into <= per_epoch or bool(into) != bool(self.totals.count)):
             raise UserError(f"--resume: {path}.json has epoch = {self.epoch}, step = {self.step} and sums over "
                             f"{self.totals.count:g} images, which cannot be where an epoch has {per_epoch} steps; bring the "
                             f"run's data back, or start another run with another --output-dir")
         checkpoint.load(path, self.model, info)
-        self.loaded, extra = checkpoint.load_optimizer(path, self.optimizer, self.begin, info)
+        self.loaded, extra = checkpoint.load_optimizer(path, self.optimizer, self.initial_state, info)
         weights = {key: value for key, value in extra.items() if key.startswith(_RAW)}
         scaler = {key.removeprefix(_SCALER): value for key, value in extra.items() if key.startswith(_SCALER)}
         if len(weights) != (len(self.ema.weights) if self.ema else 0) or bool(scaler) != bool(self.scaler):
@@ -186,9 +186,9 @@ class Run:
 
     def _average_statistics(self) -> None:
         """Make BN's running statistics the same in all processes, those of the averaged weights too; once after a step."""
-        if self.evened == self.step:               # another mean of them may differ from what is saved, by rounding
+        if self.statistics_step == self.step:      # another mean of them may differ from what is saved, by rounding
             return
-        self.evened = self.step
+        self.statistics_step = self.step
         self.world.average_statistics(self.model)
         if self.ema:
             with self.averaged():
@@ -206,8 +206,8 @@ class Run:
                 self.ema.swap()
 
     def end_epoch(self, figures: Mapping[str, float], *, whole: bool) -> None:
-        """Take over the epoch's figures and save; whole: all its steps are done (not so under --max-steps)."""
-        self.figures = dict(figures)
+        """Take over the epoch's metrics and save; whole: all its steps are done (not so under --max-steps)."""
+        self.metrics = dict(figures)
         if whole:
             self.epoch += 1
             self.totals.clear()

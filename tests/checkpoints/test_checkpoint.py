@@ -12,7 +12,7 @@ from paddle_cls.checkpoints import checkpoint
 from paddle_cls.checkpoints.info import About, CheckpointInfo
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
-from paddle_cls.training.optimizers import beginnings, build_optimizer
+from paddle_cls.training.optimizers import build_optimizer, initial_state
 from paddle_cls.training.run import Run
 
 ABOUT = {"model": {"name": "resnet", "arguments": {"depth": 8}}, "classes": ["a", "b"], "image_size": 32, "normalization":
@@ -94,11 +94,11 @@ def test_an_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path):
         resumed = build_optimizer("adam", again)
         info = checkpoint.read_info(path)
         checkpoint.load(path, again, info)
-        checkpoint.load_optimizer(path, resumed, beginnings(resumed, again), info)
+        checkpoint.load_optimizer(path, resumed, initial_state(resumed, again), info)
         step(again, resumed)
     assert equal(model, again)
     with pytest.raises(UserError, match="state of other parameters than this model's"):
-        checkpoint.load_optimizer(path, resumed, beginnings(resumed, network()), info)
+        checkpoint.load_optimizer(path, resumed, initial_state(resumed, network()), info)
 
 
 class Crash(BaseException):
@@ -223,10 +223,10 @@ def test_foreign_code_in_a_checkpoint_is_not_run(tmp_path):
 
     save(tmp_path / "last")
     evil = pickle.dumps({"fc.weight": Evil()})
-    for suffix in checkpoint.PARTS:
+    for suffix in checkpoint.SUFFIXES:
         (tmp_path / f"last{suffix}").write_bytes(evil)
     info = json.loads((tmp_path / "last.json").read_text())
-    info["sha256"] = {suffix: checkpoint.hash_of(tmp_path / f"last{suffix}") for suffix in checkpoint.PARTS}
+    info["sha256"] = {suffix: checkpoint.hash_of(tmp_path / f"last{suffix}") for suffix in checkpoint.SUFFIXES}
     (tmp_path / "last.json").write_text(json.dumps(info))
     info = checkpoint.read_info(tmp_path / "last")
     for reading in (checkpoint.read_optimizer, lambda path, info: checkpoint.load(path, network(), info)):

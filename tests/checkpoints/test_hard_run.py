@@ -17,7 +17,7 @@ from test_checkpoint import save
 from test_train import start, tiny  # noqa: F401 (a fixture)
 
 from benchmarks.runs import table
-from paddle_cls.checkpoints import checkpoint, parts
+from paddle_cls.checkpoints import checkpoint, storage
 from paddle_cls.checkpoints.info import CheckpointInfo
 from paddle_cls.checkpoints.weights import read_state
 from paddle_cls.errors import UserError
@@ -156,7 +156,7 @@ def test_a_reader_beside_a_process_that_saves_gets_a_whole_checkpoint(tmp_path):
     assert ready.wait(30)
     seen, deadline = [], time.monotonic() + 60
     while len(seen) < 300 or (len(set(seen)) < 10 and time.monotonic() < deadline):
-        info, held = parts.read(tmp_path / "last", parts.PARTS)
+        info, held = storage.read(tmp_path / "last", storage.SUFFIXES)
         weights = checkpoint.read_weights(held[".pdparams"].path, held[".pdparams"].read())
         state = read_state(held[".pdopt"].path, held[".pdopt"].read())
         assert {float(value.flat[0]) for value in (*weights.values(), state["x"])} == {info.step}
@@ -189,7 +189,7 @@ def test_a_place_that_cannot_be_looked_at_is_passed_over(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     with socket.socket(socket.AF_UNIX) as place:
         place.bind(str(tmp_path / "one/socket"))
-    assert checkpoint.find(None, tmp_path) == tmp_path / "one/last"
+    assert checkpoint.resolve(None, tmp_path) == tmp_path / "one/last"
 
 
 def writer(number: int, folder: Path) -> None:
@@ -220,17 +220,17 @@ def test_find(tmp_path):
     save(tmp_path / "two" / "last")
     for name in ("last.json", "last.pdopt", "last.pdparams"):
         os.utime(tmp_path / "one" / name, (2**31, 2**31))              # newer than the other
-    assert checkpoint.find(None, tmp_path) == tmp_path / "one" / "last"
+    assert checkpoint.resolve(None, tmp_path) == tmp_path / "one" / "last"
     shutil.copytree(tmp_path / "one", tmp_path / "three")
     for name in ("best.json", "best.pdparams"):
         shutil.copy(tmp_path / "three" / name.replace("best", "last"), tmp_path / "three" / name)
-    assert checkpoint.find(tmp_path / "three") == tmp_path / "three" / "best"
+    assert checkpoint.resolve(tmp_path / "three") == tmp_path / "three" / "best"
     for place in ("last", "last.json", "last.pdparams"):
-        assert checkpoint.find(tmp_path / "three" / place) == tmp_path / "three" / "last"
+        assert checkpoint.resolve(tmp_path / "three" / place) == tmp_path / "three" / "last"
     with pytest.raises(UserError, match="no checkpoint under .*; train one first: python train.py"):
-        checkpoint.find(None, tmp_path / "nothing")
+        checkpoint.resolve(None, tmp_path / "nothing")
     with pytest.raises(UserError, match="no such checkpoint"):
-        checkpoint.find(tmp_path / "one" / "first.pdparams")
+        checkpoint.resolve(tmp_path / "one" / "first.pdparams")
     (tmp_path / "one" / "alone.pdparams").write_bytes(b"")
     with pytest.raises(UserError, match=r"has no alone\.json beside it"):
-        checkpoint.find(tmp_path / "one" / "alone.pdparams")
+        checkpoint.resolve(tmp_path / "one" / "alone.pdparams")

@@ -10,7 +10,7 @@ from conftest import ROOT
 from test_checkpoint import ABOUT, INFO, equal, network, save
 
 import paddle_cls
-from paddle_cls.checkpoints import checkpoint, parts
+from paddle_cls.checkpoints import checkpoint, storage
 from paddle_cls.checkpoints.info import About, CheckpointInfo
 from paddle_cls.errors import UserError
 
@@ -122,7 +122,7 @@ def test_a_best_of_older_versions_loses_its_pdopt_to_the_next(tmp_path, monkeypa
     assert equal(back, network(info.epoch))
     if info.epoch == 1:
         assert checkpoint.read_optimizer(tmp_path / "best", info)["x"].tolist() == [1, 1, 1]
-    parts.finish(tmp_path / "best")                # as the next start does
+    storage.finish(tmp_path / "best")              # as the next start does
     assert checkpoint.read_info(tmp_path / "best").epoch == info.epoch
     assert (tmp_path / "best.pdopt").exists() == (info.epoch == 1)
     monkeypatch.setattr("paddle_cls.system.files._alive", lambda process: False)

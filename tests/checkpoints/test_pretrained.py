@@ -134,7 +134,7 @@ def test_torchvisions_names_of_a_resnet_are_paddles():
     assert len(state) == 122 and {
         "conv1.weight", "bn1.running_mean", "bn1.num_batches_tracked", "layer1.0.conv1.weight", "layer1.1.bn2.bias",
         "layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "layer4.1.conv2.weight", "fc.weight"} <= set(state)
-    report = load(paddle.vision.models.resnet18(num_classes=10), pretrained.Source("x", state), HEAD)
+    report = load(paddle.vision.models.resnet18(num_classes=10), pretrained.Weights("x", state), HEAD)
     assert len(report.loaded) == 102 and not report.new and len(report.unused) == 20
 
 
@@ -181,9 +181,9 @@ def test_a_body_that_does_not_fit_is_refused_or_reported(state, message):
     ours = net(1)
     before = arrays(ours)
     with pytest.raises(UserError, match=r"^x: not the weights of this network: " + message):
-        load(ours, pretrained.Source("x", state), HEAD)
+        load(ours, pretrained.Weights("x", state), HEAD)
     assert all(np.array_equal(array, before[name]) for name, array in arrays(ours).items())
-    report = load(ours, pretrained.Source("x", state), HEAD, partial=True)
+    report = load(ours, pretrained.Weights("x", state), HEAD, partial=True)
     fits = [name for name, array in arrays(net(0)).items() if name in state and state[name].shape == array.shape]
     assert [name for name, _ in report.loaded] == fits
     assert all(np.array_equal(array, state[name] if name in fits else before[name]) for name, array in arrays(ours).items())
@@ -202,16 +202,16 @@ def test_nothing_that_fits_is_an_error_even_if_the_head_does(partial):
     state = {"fc.weight": np.zeros((8, 3), "float32"), "other": np.zeros(3, "float32")}
     with pytest.raises(UserError, match=r"^x: nothing in it fits this network: it holds fc\.weight, other, the network needs "
                                         r"conv1\.weight \(8, 3, 3, 3\): not in the file, .* and 6 more; are they of another"):
-        load(net(1), pretrained.Source("x", state), HEAD, partial=partial)
+        load(net(1), pretrained.Weights("x", state), HEAD, partial=partial)
 
 
 @pytest.mark.parametrize("array", [np.full(8, np.nan, "float32"), np.arange(8)])
 def test_numbers_that_are_no_weights_are_refused(array):
     with pytest.raises(UserError, match=r"x: hidden\.bias holds numbers that are not finite or no fractions \((float32|int64)\)"):
-        load(net(1), pretrained.Source("x", change("hidden.bias", to=array)), HEAD)
+        load(net(1), pretrained.Weights("x", change("hidden.bias", to=array)), HEAD)
 
 
 def test_so_are_those_of_a_head_that_stays_new():
-    source = pretrained.Source("x", change("fc.bias", to=np.arange(3)), info=ABC)
+    source = pretrained.Weights("x", change("fc.bias", to=np.arange(3)), info=ABC)
     with pytest.raises(UserError, match=r"^x: fc\.bias holds numbers that are not finite or no fractions \(int64\)$"):
         load(net(1), source, HEAD, classes=("c", "b", "a"))

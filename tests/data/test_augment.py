@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from fakes import rgb
 
-from paddle_cls.data.augment import pieces
-from paddle_cls.data.augment.pieces import (
+from paddle_cls.data.augment import functional
+from paddle_cls.data.augment.functional import (
     crop_box,
     erase,
     jitter,
@@ -59,19 +59,19 @@ def test_where_no_crop_fits_the_middle_is_taken(height, width, box):
 
 def test_a_resized_crop_is_the_box_brought_to_size(monkeypatch):
     picture = rgb(0, 60, 80)
-    monkeypatch.setattr(pieces, "crop_box", lambda *sizes, **_: (10, 20, 32, 48))
+    monkeypatch.setattr(functional, "crop_box", lambda *sizes, **_: (10, 20, 32, 48))
     part = picture[10:42, 20:68].astype(float)
     blocks = part.reshape(16, 2, 16, 3, 3).mean((1, 3))
     assert np.abs(resized_crop(picture, rng(), 16) - blocks).max() <= 0.5 + 1e-6    # to shrink: the mean of the area
     large = resized_crop(np.repeat(np.repeat(rgb(1, 30, 40), 2, 0), 2, 1), rng(), 96)
     assert large.shape == (96, 96, 3) and large.dtype == np.uint8
-    monkeypatch.setattr(pieces, "crop_box", lambda *sizes, **_: (10, 20, 16, 16))
+    monkeypatch.setattr(functional, "crop_box", lambda *sizes, **_: (10, 20, 16, 16))
     assert np.array_equal(resized_crop(picture, rng(), 16), picture[10:26, 20:36])
 
 
 def test_to_enlarge_a_crop_is_bilinear(monkeypatch):
     ramp = np.repeat(np.arange(0, 200, 20, dtype=np.uint8)[None, :, None], 10, 0).repeat(3, 2)
-    monkeypatch.setattr(pieces, "crop_box", lambda *sizes, **_: (0, 0, 10, 10))
+    monkeypatch.setattr(functional, "crop_box", lambda *sizes, **_: (0, 0, 10, 10))
     assert np.abs(np.diff(resized_crop(ramp, rng(), 40)[20, 4:-4, 0].astype(int)) - 5).max() <= 1
 
 
@@ -86,14 +86,14 @@ def test_a_padded_crop_is_a_window_of_the_reflected_image():
 
 def test_flips_mirror_with_their_probability():
     picture, draws = rgb(3, 6, 8), rng()
-    assert np.array_equal(pieces.flip(picture, draws, 1), picture[:, ::-1])
-    assert np.array_equal(pieces.flip(picture, draws, 1, axis=0), picture[::-1])
-    assert pieces.flip(picture, draws, 0) is picture
+    assert np.array_equal(functional.flip(picture, draws, 1), picture[:, ::-1])
+    assert np.array_equal(functional.flip(picture, draws, 1, axis=0), picture[::-1])
+    assert functional.flip(picture, draws, 0) is picture
     view = rgb(3, 16, 12)[2:14, ::-1][:, :, ::-1]  # mirrored in memory, channels turned: as good as any
-    for change in (warp, recolour, *pieces.OPERATIONS.values()):
+    for change in (warp, recolour, *functional.OPERATIONS.values()):
         arguments = () if change in (warp, recolour) else (0.5,)
         assert np.array_equal(change(view, *arguments), change(view.copy(), *arguments))
-    mirrored = sum(pieces.flip(picture, draws, 0.3) is not picture for _ in range(2000))
+    mirrored = sum(functional.flip(picture, draws, 0.3) is not picture for _ in range(2000))
     assert 530 < mirrored < 670                    # 600 +- 3.4 standard deviations
 
 
@@ -126,10 +126,10 @@ def test_a_shear_leans_lines_by_its_degrees():
 
 def test_affine_draws_within_its_bounds(monkeypatch):
     calls = []
-    monkeypatch.setattr(pieces, "warp", lambda image, **change: calls.append(change) or image)
+    monkeypatch.setattr(functional, "warp", lambda image, **change: calls.append(change) or image)
     draws = rng()
     for _ in range(2000):
-        pieces.affine(rgb(0), draws, rotate=20, shift=0.1, zoom=0.3, shear=5)
+        functional.affine(rgb(0), draws, rotate=20, shift=0.1, zoom=0.3, shear=5)
     assert_uniform(np.array([c["angle"] for c in calls]), -20, 20)
     assert_uniform(np.log([c["zoom"] for c in calls]), np.log(0.7), np.log(1.3))
     for name, bound in (("shift", 0.1), ("shear", 5)):
@@ -138,13 +138,13 @@ def test_affine_draws_within_its_bounds(monkeypatch):
 
 
 def test_affine_by_nothing_changes_nothing():
-    assert np.array_equal(pieces.affine(rgb(5), rng()), rgb(5))
+    assert np.array_equal(functional.affine(rgb(5), rng()), rgb(5))
 
 
 def test_colours_in_numbers():
     picture = rgb(6, 12, 10)
     exact = picture.astype(float)
-    grey = exact @ pieces.LUMA
+    grey = exact @ functional.LUMA
     expected = {
         "brightness": exact * 0.6,
         "contrast": grey.mean() + 0.6 * (exact - grey.mean()),
@@ -162,7 +162,7 @@ def test_hues_turn_about_grey():
     picture = rgb(7, 12, 10) // 4 + 96             # pale, so that nothing is cut off
     for hue in (0.1, -0.25, 0.5):
         turned = recolour(picture, hue=hue).astype(float)
-        assert np.abs(turned @ pieces.LUMA - picture @ pieces.LUMA).max() <= 1 and np.abs(turned - picture).max() > 5
+        assert np.abs(turned @ functional.LUMA - picture @ functional.LUMA).max() <= 1 and np.abs(turned - picture).max() > 5
         assert np.abs(recolour(turned.astype(np.uint8), hue=-hue).astype(int) - picture).max() <= 2
     grey = np.repeat(rgb(8)[:, :, :1], 3, 2)
     assert np.abs(recolour(grey, hue=0.3).astype(int) - grey).max() <= 1
@@ -174,7 +174,7 @@ def test_a_jitter_by_nothing_changes_nothing():
 
 def test_jitter_draws_within_its_bounds(monkeypatch):
     calls = []
-    monkeypatch.setattr(pieces, "recolour", lambda image, **change: calls.append(change) or image)
+    monkeypatch.setattr(functional, "recolour", lambda image, **change: calls.append(change) or image)
     draws = rng()
     for _ in range(2000):
         jitter(rgb(0), draws, brightness=0.2, contrast=0.4, saturation=1.0, hue=0.1)
@@ -201,10 +201,10 @@ def test_erasing_fills_one_rectangle_of_the_stated_area():
     assert erase(np.zeros((1, 1, 3), np.uint8), draws, 1).shape == (1, 1, 3)
 
 
-@pytest.mark.parametrize("name", sorted(pieces.OPERATIONS))
+@pytest.mark.parametrize("name", sorted(functional.OPERATIONS))
 def test_an_operation_of_randaugment(name):
     picture = resize(rgb(10, 12, 12), 48) // 2 + 40          # smooth, and of middle brightness
-    nothing, plus, minus = (pieces.OPERATIONS[name](picture, strength) for strength in (0.0, 0.9, -0.9))
+    nothing, plus, minus = (functional.OPERATIONS[name](picture, strength) for strength in (0.0, 0.9, -0.9))
     for out in (nothing, plus, minus):
         assert out.shape == picture.shape and out.dtype == np.uint8
     if name in ("autocontrast", "equalize"):
@@ -220,25 +220,26 @@ def test_an_operation_of_randaugment(name):
 
 def test_operations_in_numbers():
     picture = np.array([[[0, 100, 255], [25, 26, 200]]], np.uint8)
-    assert pieces.OPERATIONS["solarize"](picture, 0.9).tolist() == [[[0, 155, 0], [25, 229, 55]]]      # from 26 on: 255 - x
-    assert pieces.OPERATIONS["posterize"](picture, 1.0).tolist() == [[[0, 96, 240], [16, 16, 192]]]    # 4 bits
+    assert functional.OPERATIONS["solarize"](picture, 0.9).tolist() == [[[0, 155, 0], [25, 229, 55]]]  # from 26 on: 255 - x
+    assert functional.OPERATIONS["posterize"](picture, 1.0).tolist() == [[[0, 96, 240], [16, 16, 192]]]  # 4 bits
     square = rgb(11, 40, 40)
-    assert np.array_equal(pieces.OPERATIONS["translate_x"](square, 1 / 0.45 / 4)[:, 10:], square[:, :30])
-    assert np.array_equal(pieces.OPERATIONS["translate_y"](square, -1 / 0.45 / 4)[:30], square[10:])
-    assert (pieces.OPERATIONS["translate_x"](square, 1 / 0.45 / 4)[:, :10] == 128).all()        # outside lies grey
-    assert np.array_equal(pieces.OPERATIONS["rotate"](square, 3.0), np.rot90(square))
-    assert np.array_equal(pieces.OPERATIONS["color"](square, 0.5), recolour(square, saturation=1.45))
+    assert np.array_equal(functional.OPERATIONS["translate_x"](square, 1 / 0.45 / 4)[:, 10:], square[:, :30])
+    assert np.array_equal(functional.OPERATIONS["translate_y"](square, -1 / 0.45 / 4)[:30], square[10:])
+    assert (functional.OPERATIONS["translate_x"](square, 1 / 0.45 / 4)[:, :10] == 128).all()    # outside lies grey
+    assert np.array_equal(functional.OPERATIONS["rotate"](square, 3.0), np.rot90(square))
+    assert np.array_equal(functional.OPERATIONS["color"](square, 0.5), recolour(square, saturation=1.45))
 
 
 def test_randaugment_draws_operations_and_directions(monkeypatch):
     calls = []
-    for name in pieces.OPERATIONS:
-        monkeypatch.setitem(pieces.OPERATIONS, name, lambda image, strength, name=name: calls.append((name, strength)) or image)
+    for name in functional.OPERATIONS:
+        monkeypatch.setitem(functional.OPERATIONS, name,
+                            lambda image, strength, name=name: calls.append((name, strength)) or image)
     draws = rng()
     for _ in range(700):
         randaugment(rgb(0), draws, 3, 6.0)
     assert len(calls) == 2100
-    counts = {name: sum(called == name for called, _ in calls) for name in pieces.OPERATIONS}
+    counts = {name: sum(called == name for called, _ in calls) for name in functional.OPERATIONS}
     assert min(counts.values()) > 100 and max(counts.values()) < 200                  # 150 +- 4 standard deviations
     assert {strength for _, strength in calls} == {0.6, -0.6}
     assert 950 < sum(strength > 0 for _, strength in calls) < 1150
@@ -246,5 +247,5 @@ def test_randaugment_draws_operations_and_directions(monkeypatch):
 
 def test_randaugment_at_magnitude_0_is_made_of_identities(monkeypatch):
     for name in ("autocontrast", "equalize"):
-        monkeypatch.delitem(pieces.OPERATIONS, name)
+        monkeypatch.delitem(functional.OPERATIONS, name)
     assert all(np.array_equal(randaugment(rgb(12), rng(seed), 4, 0.0), rgb(12)) for seed in range(10))

@@ -6,7 +6,7 @@ from fake_own import jpeg, pictures, write
 
 from paddle_cls.data import load_data
 from paddle_cls.data.images.transforms import IMAGENET, decode
-from paddle_cls.data.sets.folder import listing
+from paddle_cls.data.sets.folder import read_manifest
 
 
 def names(split) -> list[tuple[str, int]]:
@@ -38,7 +38,7 @@ def test_train_and_val_are_taken_by_their_names(tmp_path, train, val):
 
 def test_test_is_left_alone_where_val_is_there(tmp_path):
     files = {f"{part}/{name}": content for part in ("train", "val", "test") for name, content in pictures("cat", "dog").items()}
-    found = listing(root=write(tmp_path, files))
+    found = read_manifest(root=write(tmp_path, files))
     assert found.notes == [f"{tmp_path}/test is not used: val is there to validate on"] and not found.problems
     assert {found.val.images.name(place)[:4] for place in range(8)} == {"val/"}
 
@@ -57,9 +57,9 @@ def test_only_train_is_split(tmp_path):
 
 
 def test_numbers_are_sorted_by_value(tmp_path):
-    found = listing(root=write(tmp_path, pictures("10", "9", "2")))
+    found = read_manifest(root=write(tmp_path, pictures("10", "9", "2")))
     assert found.classes == ("2", "9", "10") and found.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert listing(root=write(tmp_path / "more", pictures("10", "9", "x"))).classes == ("10", "9", "x")
+    assert read_manifest(root=write(tmp_path / "more", pictures("10", "9", "x"))).classes == ("10", "9", "x")
 
 
 @pytest.mark.parametrize("given, expected", [(None, 96), (64, 64)])
@@ -73,5 +73,5 @@ def test_links_and_odd_names_are_followed(tmp_path):
     write(tmp_path / "else", pictures("x"))
     root = write(tmp_path / "own", {"Größe 大/ä ö.jpg": jpeg(1), "Größe 大/$x$.JPEG": jpeg(2)})
     (root / "link").symlink_to(tmp_path / "else/x")
-    assert [name for name, _ in names(listing(root=root).train)] == [
+    assert [name for name, _ in names(read_manifest(root=root).train)] == [
         "Größe 大/$x$.JPEG", "Größe 大/ä ö.jpg", *(f"link/{i}.jpg" for i in range(4))]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_palm import picture
 
-from paddle_cls.data.images import photo_cache
+from paddle_cls.data.images import resized_cache
 from paddle_cls.system import cache
 
 PATHS = [Path("photos", f"{i}.jpg") for i in range(3)]
@@ -29,8 +29,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def decoded(monkeypatch) -> list[Path]:
     """The files that are decoded from now on."""
-    decode, files = photo_cache.decode, []
-    monkeypatch.setattr(photo_cache, "decode", lambda path, size: files.append(path) or decode(path, size))
+    decode, files = resized_cache.decode, []
+    monkeypatch.setattr(resized_cache, "decode", lambda path, size: files.append(path) or decode(path, size))
     return files
 
 
@@ -83,20 +83,20 @@ CONTENTS = {**UNSEALED, **{f"sealed: {name}": content for name, content in SEALE
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=list(CONTENTS))
 def test_kept_photographs_that_were_changed_are_decoded_again(folder, decoded, content, capsys):
-    expected, problems = photo_cache.load_photos(PATHS, 8)
-    file = photo_cache.cache_file(PATHS[0].parent, 8)
+    expected, problems = resized_cache.load_resized(PATHS, 8)
+    file = resized_cache.cache_file(PATHS[0].parent, 8)
     if content in PLANTED.values():
         file.unlink()
         content(file)
     elif isinstance(content, bytes):
-        file.write_bytes(cache.seal(photo_cache._label(file), content))
+        file.write_bytes(cache.seal(resized_cache._label(file), content))
     else:
         file.write_bytes(content())
     assert len(decoded) == 3 and not problems and len(np.unique(expected)) > 1
-    again, problems = photo_cache.load_photos(PATHS, 8)
+    again, problems = resized_cache.load_resized(PATHS, 8)
     assert np.array_equal(again, expected) and not problems and len(decoded) == 6
     assert capsys.readouterr().err == f"{file}: not readable, decoding the photographs again\n"
-    assert np.array_equal(photo_cache.load_photos(PATHS, 8)[0], expected) and len(decoded) == 6
+    assert np.array_equal(resized_cache.load_resized(PATHS, 8)[0], expected) and len(decoded) == 6
     assert [path.name for path in file.parent.iterdir()] == [file.name] and stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -112,17 +112,17 @@ def test_a_crash_while_photographs_are_kept(folder, decoded, monkeypatch, capsys
         with monkeypatch.context() as patch:
             patch.setattr(module, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
-                photo_cache.load_photos(PATHS, 8)
+                resized_cache.load_resized(PATHS, 8)
         assert not list((folder / "cache" / "photos").iterdir())
-    photo_cache.load_photos(PATHS, 8)
-    assert len(decoded) == 15 and photo_cache.load_photos(PATHS, 8) and len(decoded) == 15 and capsys.readouterr().err == ""
+    resized_cache.load_resized(PATHS, 8)
+    assert len(decoded) == 15 and resized_cache.load_resized(PATHS, 8) and len(decoded) == 15 and capsys.readouterr().err == ""
 
 
 def test_a_photos_folder_that_others_may_write_is_told_and_not_used(folder, decoded, capsys):
     (folder / "cache" / "photos").mkdir(parents=True)
     (folder / "cache" / "photos").chmod(0o777)
     for _ in range(2):
-        photo_cache.load_photos(PATHS, 8)
+        resized_cache.load_resized(PATHS, 8)
         assert capsys.readouterr().err == (f"{folder}/cache/photos: others may write there; chmod 700 it, or name another folder "
                                            f"with PADDLE_CLS_CACHE; the photographs are decoded again at each start\n")
     assert len(decoded) == 6 and not list((folder / "cache" / "photos").iterdir())

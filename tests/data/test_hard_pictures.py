@@ -15,9 +15,9 @@ from PIL import Image
 
 from paddle_cls.data import load_data
 from paddle_cls.data.images import jpeg
-from paddle_cls.data.images.files import list_pictures
+from paddle_cls.data.images.files import list_images
 from paddle_cls.data.images.transforms import decode, measure
-from paddle_cls.data.listing import table_of
+from paddle_cls.data.manifest import split_csv
 from paddle_cls.data.sets import folder
 from paddle_cls.data.spreadsheets import read_cells
 from paddle_cls.errors import UserError, printable
@@ -144,7 +144,7 @@ def test_a_file_of_a_terabyte_is_refused(tmp_path):
 def test_names_that_steer_a_terminal(name, tmp_path):
     files = pictures("cat", "dog")
     write(tmp_path, {**files, f"cat/{name}.jpg": picture(1), f"{name}/1.jpg": picture(2)})
-    problems = folder.listing(root=tmp_path).problems
+    problems = folder.read_manifest(root=tmp_path).problems
     assert sorted(problems) == sorted([
         f"{tmp_path}: the name {name!a} has characters that are no text; rename it",
         f"{tmp_path}/cat: the name {name + '.jpg'!a} has characters that are no text; rename it"])
@@ -154,18 +154,18 @@ def test_names_that_steer_a_terminal(name, tmp_path):
 
 def test_names_in_any_script_are_text(tmp_path):
     odd = ["Größe 大", "x\u3000y", "\u0646\u0645\u06cc\u200c\u062e", "👩\u200d🚀", "a\xa0b"]
-    assert folder.listing(root=write(tmp_path, pictures(*odd))).problems == []
+    assert folder.read_manifest(root=write(tmp_path, pictures(*odd))).problems == []
 
 
 def test_hidden_files_and_those_of_macos_are_ignored(tmp_path):
     write(tmp_path, {"cat/._0.jpg": b"?", "cat/0.jpg": b"", "cat/.x.png": b"", "__MACOSX/cat/._0.jpg": b"?", ".git/x.png": b""})
-    assert list_pictures(tmp_path / "cat") == (["0.jpg"], [])
+    assert list_images(tmp_path / "cat") == (["0.jpg"], [])
     assert infer.find_images((str(tmp_path),)) == [tmp_path / "cat/0.jpg"]
 
 
 def test_train_beside_TRAIN(tmp_path):
     files = {f"{part}/{name}": content for part in ("train", "TRAIN") for name, content in pictures("cat", "dog").items()}
-    assert f"{tmp_path}: TRAIN and train differ in the case of letters only; rename one" in folder.listing(
+    assert f"{tmp_path}: TRAIN and train differ in the case of letters only; rename one" in folder.read_manifest(
         root=write(tmp_path, files)).problems
 
 
@@ -183,7 +183,7 @@ def test_the_split_of_odd_names_is_read_back(tmp_path):
     files |= {"cat/ a.jpg": picture(80), "cat/a\\b.jpg": picture(81), 'cat/ "x", .jpg': picture(82)}
     own = write(tmp_path / "own", files)
     data = load_data("folder", own)
-    write(tmp_path, {"split.csv": table_of(data)})
+    write(tmp_path, {"split.csv": split_csv(data)})
     again = load_data("table", own, table=tmp_path / "split.csv")
     assert again.classes == data.classes == (" cat ", "cat", "\u3000dog") and not again.drawn
     for part in ("train", "val"):

@@ -12,7 +12,7 @@ from fake_own import arguments, fashion, pictures, rows, table, write
 
 from paddle_cls.data import spreadsheets
 from paddle_cls.data.sets import ichallenge_labels
-from paddle_cls.data.sets.table import listing
+from paddle_cls.data.sets.table import read_manifest
 from paddle_cls.data.spreadsheets import read_cells
 from paddle_cls.errors import UserError
 from paddle_cls.programs import check_data, train
@@ -45,7 +45,7 @@ def test_a_hard_table(name, tmp_path):
     content, message = TABLES[name]
     write(tmp_path, {"t.csv": content, **pictures("cat", "dog")})
     with pytest.raises(UserError) as refused:
-        found = listing(table=tmp_path / "t.csv")
+        found = read_manifest(table=tmp_path / "t.csv")
         raise UserError("; ".join(found.problems))
     assert str(refused.value).startswith(f"{tmp_path}/{message}") and len(str(refused.value)) < 400
     try:
@@ -142,7 +142,7 @@ BOOKS = {
 def problems(file: Path) -> str:
     """Return all that is said against a table."""
     try:
-        return "; ".join(listing(table=file).problems)
+        return "; ".join(read_manifest(table=file).problems)
     except UserError as error:
         return str(error)
 
@@ -158,9 +158,9 @@ def test_a_hard_workbook(name, tmp_path):
 def test_a_workbook_that_tells_wrong_dimensions_is_read_whole(tmp_path):
     write(tmp_path, pictures("cat", "dog"))
     file = workbook(tmp_path / "t.xlsx", replaced(SHEET, b"<sheetData>", b'<dimension ref="A1:B3"/><sheetData>'))
-    assert len(listing(table=file).train) == 8
+    assert len(read_manifest(table=file).train) == 8
     file = workbook(file, replaced(SHEET, b"<sheetData>", b'<dimension ref="A1:XFD1048576"/><sheetData>'))
-    assert len(listing(table=file).train) == 8 and problems(file) == ""
+    assert len(read_manifest(table=file).train) == 8 and problems(file) == ""
 
 
 def poked(file: Path, local: int, central: int, value: int) -> None:

@@ -12,8 +12,8 @@ from fake_palm import LABELS, picture, train_in_process, write_palm
 from PIL import Image
 
 from paddle_cls.data import load_data
-from paddle_cls.data.augment.pieces import random_fundus
-from paddle_cls.data.images import photo_cache
+from paddle_cls.data.augment.functional import random_fundus
+from paddle_cls.data.images import resized_cache
 from paddle_cls.data.images.transforms import decode, resize
 from paddle_cls.data.sets import ichallenge_pm
 from paddle_cls.errors import UserError
@@ -31,7 +31,7 @@ def palm(tmp_path, monkeypatch):
 def decoded(monkeypatch):
     """Return the list of the names of the files that are decoded from now on."""
     names = []
-    monkeypatch.setattr(photo_cache, "decode", lambda path, size: names.append(path.name) or decode(path, size))
+    monkeypatch.setattr(resized_cache, "decode", lambda path, size: names.append(path.name) or decode(path, size))
     return names
 
 
@@ -128,7 +128,7 @@ def test_a_changed_file_is_decoded_again_and_only_it(palm, decoded):
 def test_a_broken_cache_is_told_and_made_anew(palm, decoded, content, capsys):
     folder = palm / "PALM-Training400"
     ichallenge_pm.data_loader(folder)
-    cache = photo_cache.cache_file(folder, 224)
+    cache = resized_cache.cache_file(folder, 224)
     cache.write_bytes(content)
     ichallenge_pm.data_loader(folder)
     assert len(decoded) == 8 and capsys.readouterr().err == f"{cache}: not readable, decoding the photographs again\n"

@@ -9,7 +9,7 @@ from fake_own import jpeg, pictures, write
 from PIL import Image
 
 from paddle_cls.data.images import files as module
-from paddle_cls.data.images.files import Pictures, default_size, list_pictures, survey
+from paddle_cls.data.images.files import ImageFiles, default_size, list_images, survey
 from paddle_cls.data.images.transforms import decode, measure
 from paddle_cls.data.reader import Split
 from paddle_cls.errors import UserError
@@ -18,12 +18,12 @@ NAMES = ["cat/0.jpg", "cat/1.jpg", "dog/ä 狗.jpg", "dog/1.png"]
 
 
 @pytest.fixture
-def some(tmp_path) -> Pictures:
+def some(tmp_path) -> ImageFiles:
     """Four pictures, 20, 30, 40 and 50 pixels wide and 10 high."""
     for number, name in enumerate(NAMES):
         write(tmp_path, {name: jpeg(number, 10, 20 + 10 * number)})
     Image.fromarray(np.zeros((10, 50, 3), np.uint8)).save(tmp_path / NAMES[3])
-    return Pictures(tmp_path, NAMES, table="t.csv", lines=[2, 3, 5, 8])
+    return ImageFiles(tmp_path, NAMES, table="t.csv", lines=[2, 3, 5, 8])
 
 
 def test_a_number_is_an_image_and_more_are_pictures(some, tmp_path):
@@ -35,7 +35,7 @@ def test_a_number_is_an_image_and_more_are_pictures(some, tmp_path):
                                                                                               "t.csv:5: "]
     assert [image.shape[1] for image in some[::-1]] == [50, 40, 30, 20]
     assert len(some[4:]) == 0 and list(some[4:]) == [] and some.path(0) == f"{tmp_path}/cat/0.jpg"
-    assert Pictures(tmp_path, NAMES).where(1) == ""
+    assert ImageFiles(tmp_path, NAMES).where(1) == ""
 
 
 def test_a_split_of_pictures_is_like_one_of_an_array(some):
@@ -50,19 +50,19 @@ def test_a_split_of_pictures_is_like_one_of_an_array(some):
 
 def test_large_jpegs_are_shrunk_as_they_are_decoded(tmp_path):
     write(tmp_path, {"a.jpg": jpeg(1, 64, 80)})
-    one = Pictures(tmp_path, ["a.jpg"])
+    one = ImageFiles(tmp_path, ["a.jpg"])
     assert one[0].shape == (64, 80, 3) and one.sized(10)[0].shape == one.sized(10)[:1][0].shape == (32, 40, 3)
     assert one.size is None
 
 
 def test_many_images_are_read_in_their_order(tmp_path):
     write(tmp_path, {f"{i}.jpg": jpeg(1, 8, 8 + i) for i in range(150)})
-    assert [image.shape[1] for image in Pictures(tmp_path, [f"{i}.jpg" for i in range(150)])] == list(range(8, 158))
+    assert [image.shape[1] for image in ImageFiles(tmp_path, [f"{i}.jpg" for i in range(150)])] == list(range(8, 158))
 
 
 def test_a_hundred_thousand_names_take_a_few_megabytes(tmp_path):
     tracemalloc.start()
-    many = Pictures(tmp_path, (f"class {i % 1000:04d}/picture {i:08d}.jpg" for i in range(100_000)))
+    many = ImageFiles(tmp_path, (f"class {i % 1000:04d}/picture {i:08d}.jpg" for i in range(100_000)))
     taken = many[np.random.default_rng(0).permutation(100_000)]
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -77,7 +77,7 @@ def test_an_unreadable_file_is_named_when_it_is_asked_for(some, tmp_path):
 
 def test_listing_a_folder(tmp_path):
     write(tmp_path, {**dict.fromkeys(("b.JPG", "a.png", ".hidden", "Thumbs.db", "notes.txt", "b.jpg", "sub.jpg/x"), b"")})
-    names, problems = list_pictures(tmp_path)
+    names, problems = list_images(tmp_path)
     assert names == ["a.png", "b.JPG", "b.jpg"]
     assert [problem.removeprefix(f"{tmp_path}") for problem in problems] == [
         "/notes.txt: not a picture (.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff, .ppm, .pgm); move it elsewhere",
@@ -107,7 +107,7 @@ def test_measuring_does_not_decode_what_ends_as_it_should(tmp_path):
 def test_a_survey_names_every_bad_file(tmp_path):
     write(tmp_path, {**pictures("cat"), "cat/1.jpg": b"", "cat/3.jpg": b"?"})
     names = [f"cat/{i}.jpg" for i in range(5)]
-    problems, sizes = survey(Pictures(tmp_path, names, table="t.csv", lines=range(2, 7)))
+    problems, sizes = survey(ImageFiles(tmp_path, names, table="t.csv", lines=range(2, 7)))
     assert [problem.replace(str(tmp_path), "") for problem in problems] == [
         "t.csv:3: /cat/1.jpg: the file is empty", "t.csv:5: /cat/3.jpg: not a picture, or a kind that Pillow cannot read",
         "t.csv:6: /cat/4.jpg: cannot be read: No such file or directory"]
@@ -122,8 +122,8 @@ def test_of_many_files_all_must_be_there_and_some_are_read(tmp_path, monkeypatch
     opened = []
     monkeypatch.setattr(module, "measure", lambda path: opened.append(path) or measure(path))
 
-    def listed(names: list[str]) -> Pictures:
-        return Pictures(tmp_path, names, table="t.csv", lines=range(2, 23))
+    def listed(names: list[str]) -> ImageFiles:
+        return ImageFiles(tmp_path, names, table="t.csv", lines=range(2, 23))
 
     problems, sizes = survey(listed(names))
     assert problems == [] and len(set(opened)) == 5 and sizes.tolist() == [[12, 12]] * 5
@@ -139,7 +139,7 @@ def test_of_many_files_all_must_be_there_and_some_are_read(tmp_path, monkeypatch
                              f"{lines[gone]}: {gone}: cannot be read: No such file or directory"}
     problems, _ = survey(listed([f"none/{name}" for name in names]))
     assert problems[20] == f"t.csv:22: {tmp_path}/none/20.jpg: cannot be read: No such file or directory" and len(problems) == 21
-    found_there, _ = survey(Pictures(tmp_path, names))         # as a listing of the folder would give them
+    found_there, _ = survey(ImageFiles(tmp_path, names))       # as a listing of the folder would give them
     assert found_there == [f"{before[0]}: the file is empty"]
     monkeypatch.undo()
     some = listed(names)[[20, 3, 7]]

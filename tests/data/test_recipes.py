@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fakes import rgb
 
-from paddle_cls.data.augment import pieces, recipes
-from paddle_cls.data.augment.pieces import random_crop_flip, random_fundus
+from paddle_cls.data.augment import functional, recipes
+from paddle_cls.data.augment.functional import random_crop_flip, random_fundus
 from paddle_cls.data.augment.recipes import PIECES, RECIPES, batched, build, parse
 from paddle_cls.data.images.transforms import resize
 from paddle_cls.errors import UserError
@@ -106,7 +106,7 @@ def test_each_piece_gets_its_numbers_in_one_order(monkeypatch):
         return lambda image, rng, *args, **kwargs: calls.append((name, args, kwargs)) or image
 
     for name in ("resized_crop", "padded_crop", "flip", "affine", "jitter", "randaugment", "erase"):
-        assert hasattr(pieces, name)
+        assert hasattr(functional, name)
         monkeypatch.setattr(recipes, name, spy(name))
     build("erase=0.6,hue=0.2,jitter=0.3,randaugment=3x4,vflip=0.7,shear=9,rotate=5,flip=0.2,crop=2,resized_crop=0.3", 24)(
         rgb(3, 24, 24), rng())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paddle_cls.data.reader import Split
-from paddle_cls.data.splits import hold_out, parts, share
+from paddle_cls.data.splits import folds, fraction, hold_out
 from paddle_cls.errors import UserError
 
 
@@ -16,7 +16,7 @@ def numbered(labels) -> Split:
 
 def test_parts_are_disjoint_whole_and_of_equal_shares():
     labels = np.array([0] * 30 + [1] * 20)
-    five = parts(labels, 5)
+    five = folds(labels, 5)
     assert sorted(np.concatenate(five)) == list(range(50))
     assert [(len(part), labels[part].sum()) for part in five] == [(10, 4)] * 5
 
@@ -33,15 +33,15 @@ def test_holding_out_keeps_the_shares_and_draws_the_same_always():
 
 def test_the_parts_are_those_of_earlier_versions():
     """A run that is resumed must find its own images again."""
-    assert share(np.arange(40) % 2, 0.1).tolist() == [8, 23, 33, 38]
-    assert parts(np.arange(12) % 2, 3)[0].tolist() == [5, 6, 8, 9]
+    assert fraction(np.arange(40) % 2, 0.1).tolist() == [8, 23, 33, 38]
+    assert folds(np.arange(12) % 2, 3)[0].tolist() == [5, 6, 8, 9]
 
 
 @pytest.mark.parametrize("counts, part, expected", [
     ((2, 2), 0.1, (1, 1)), ((2, 2), 0.9, (1, 1)), ((5, 100), 0.01, (1, 1)), ((3, 10), 0.99, (2, 9)), ((10, 20), 0.25, (2, 5))])
 def test_both_sides_get_some_of_each_class(counts, part, expected):
     labels = np.repeat([0, 1], counts)
-    assert tuple(np.bincount(labels[share(labels, part)])) == expected
+    assert tuple(np.bincount(labels[fraction(labels, part)])) == expected
 
 
 @pytest.mark.parametrize("what", ["0", "1", "1.5", "nan", "x", "0/5", "6/5", "1/1", "1/0", "2/", "1/2/3", "-1/5"])

@@ -6,8 +6,8 @@ from fake_own import jpeg, pictures, rows, table, write
 from test_folder import names
 
 from paddle_cls.data import load_data
-from paddle_cls.data.listing import in_order, table_of
-from paddle_cls.data.sets.table import listing
+from paddle_cls.data.manifest import in_order, split_csv
+from paddle_cls.data.sets.table import read_manifest
 
 CAT_AND_DOG = [(f"{name}/{i}.jpg", label) for label, name in enumerate(("cat", "dog")) for i in range(4)]
 LINES = [line.split(",") for line in rows("cat", "dog")]
@@ -38,7 +38,7 @@ GOOD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_table_is_read(name, own):
-    found = listing(table=write(own, {"t.csv": GOOD[name]}) / "t.csv")
+    found = read_manifest(table=write(own, {"t.csv": GOOD[name]}) / "t.csv")
     assert found.problems == [] and found.classes == ("cat", "dog") and found.val is None
     assert sorted(names(found.train)) == CAT_AND_DOG
     assert all(image.shape == (12, 12, 3) for image in found.train.images)
@@ -47,23 +47,23 @@ def test_a_good_table_is_read(name, own):
 def test_columns_can_be_named(own):
     lines = [(path, label, i, "val" if i % 4 == 3 else "train") for i, (path, label) in enumerate(LINES)]
     write(own, {"t.csv": table(*lines, header="Bild,Art,label,wofür")})
-    found = listing(table=own / "t.csv", columns="bild, art")
+    found = read_manifest(table=own / "t.csv", columns="bild, art")
     assert sorted(names(found.train)) == CAT_AND_DOG and found.val is None
-    found = listing(table=own / "t.csv", columns="Bild,Art,Wofür")
+    found = read_manifest(table=own / "t.csv", columns="Bild,Art,Wofür")
     assert names(found.val) == [("cat/3.jpg", 0), ("dog/3.jpg", 1)] and len(found.train) == 6
 
 
 def test_a_workbook_with_numbers_and_gaps(own):
     frame = pandas.DataFrame({"file": [path for path, _ in LINES], "note": [None, 3.5] * 4, "label": [7.0] * 4 + [12] * 4})
     frame.to_excel(own / "t.xlsx", index=False)
-    found = listing(table=own / "t.xlsx")
+    found = read_manifest(table=own / "t.xlsx")
     assert found.problems == [] and found.classes == ("7", "12") and names(found.train) == CAT_AND_DOG
 
 
 def test_a_workbook_with_a_cell_left_empty(own):
     frame = pandas.DataFrame({"file": [path for path, _ in LINES] + [None], "label": [1, None] + [2] * 6 + [1]})
     frame.to_excel(own / "t.xlsx", index=False)
-    assert listing(table=own / "t.xlsx").problems == [f"{own}/t.xlsx:10: no path", f"{own}/t.xlsx:3: no label"]
+    assert read_manifest(table=own / "t.xlsx").problems == [f"{own}/t.xlsx:10: no path", f"{own}/t.xlsx:3: no label"]
 
 
 @pytest.mark.parametrize("labels, classes", [
@@ -71,7 +71,7 @@ def test_a_workbook_with_a_cell_left_empty(own):
     (["1.5", "2"], ("1.5", "2")), (["no", "yes"], ("no", "yes")), (["Äh", "狗"], ("Äh", "狗"))])
 def test_labels_are_names_or_numbers(own, labels, classes):
     write(own, {"t.csv": table(*((path, labels[i % 2]) for i, (path, _) in enumerate(LINES)))})
-    assert listing(table=own / "t.csv").classes == classes
+    assert read_manifest(table=own / "t.csv").classes == classes
 
 
 def test_in_order():
@@ -82,17 +82,17 @@ def test_in_order():
     (["train", "val"], 2, 0), (["Training", "VALID"], 2, 0), (["train", "test"], 2, 0), (["train", "train"], 0, 0)])
 def test_a_column_tells_the_split(own, words, val, notes):
     lines = [(path, label, words[i % 4 == 3]) for i, (path, label) in enumerate(LINES)]
-    found = listing(table=write(own, {"t.csv": table(*lines, header="path,label,split")}) / "t.csv")
+    found = read_manifest(table=write(own, {"t.csv": table(*lines, header="path,label,split")}) / "t.csv")
     assert (len(found.train), len(found.val or ())) == (8 - val, val) and len(found.notes) == notes
 
 
 def test_test_is_left_alone_where_val_is_there(own):
     lines = [(path, label, ("train", "train", "val", "test")[i % 4]) for i, (path, label) in enumerate(LINES)]
     write(own, {"t.csv": table(*lines, header="path,label,set")})
-    found = listing(table=own / "t.csv")
+    found = read_manifest(table=own / "t.csv")
     assert names(found.val) == [("cat/2.jpg", 0), ("dog/2.jpg", 1)] and len(found.train) == 4
     assert found.notes == [f"{own}/t.csv: the 2 lines of the split test are not used"]
-    assert listing(table=own / "t.csv", val=False).val is None
+    assert read_manifest(table=own / "t.csv", val=False).val is None
 
 
 def test_two_tables_and_a_folder_for_the_paths(own, tmp_path_factory):
@@ -108,7 +108,7 @@ def test_the_written_split_gives_the_same_data(tmp_path):
     """Of numbers as classes too, whose order is by value, and names that CSV must quote."""
     own = write(tmp_path / "own", {**pictures("10", "9", "2"), '9/a,"b".jpg': jpeg(5)})
     data = load_data("folder", own)
-    write(tmp_path, {"run/split.csv": table_of(data)})
+    write(tmp_path, {"run/split.csv": split_csv(data)})
     again = load_data("table", own, table=tmp_path / "run/split.csv")
     assert again.classes == data.classes and not again.drawn
     for part in ("train", "val"):

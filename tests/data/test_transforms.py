@@ -11,7 +11,7 @@ from fakes import bomb, png, rgb
 from PIL import Image, PngImagePlugin
 
 from paddle_cls.data import Data, transforms
-from paddle_cls.data.augment.pieces import random_crop_flip
+from paddle_cls.data.augment.functional import random_crop_flip
 from paddle_cls.data.augment.recipes import RECIPES
 from paddle_cls.data.images.transforms import CIFAR10, HALF, Normalization, decode, eval_transform, resize
 from paddle_cls.data.reader import Split

@@ -23,7 +23,7 @@ def many(count: int = 301) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_figures_equal_a_count_by_hand():
-    figures = binary.figures(HAND, HAND_LABELS, threshold=0.35)
+    figures = binary.metrics(HAND, HAND_LABELS, threshold=0.35)
     # over 0.5: 0.9 0.8 (ones), 0.6 (zero); over 0.35: 0.4 more. Of 12 pairs one beats zero in 3 + 3 + 2 + 1.
     assert [figures[k] for k in ("tp", "fp", "tn", "fn")] == [2, 1, 2, 2]
     assert figures["auc"] == pytest.approx(9 / 12)
@@ -61,7 +61,7 @@ def test_delongs_interval_equals_a_count_by_hand():
 
 
 def test_an_auc_sees_logits_whose_sigmoid_is_the_same():
-    figures = binary.figures(np.array([[60.0], [50.0]]), np.array([1, 0]))
+    figures = binary.metrics(np.array([[60.0], [50.0]]), np.array([1, 0]))
     assert figures["auc"] == 1
 
 
@@ -72,7 +72,7 @@ def test_the_threshold_is_youdens_between_two_scores():
     assert binary.choose_threshold(np.zeros((2, 1)), np.array([0, 1])) == 0.5
 
 
-@pytest.mark.parametrize("function", [binary.figures, binary.choose_threshold])
+@pytest.mark.parametrize("function", [binary.metrics, binary.choose_threshold])
 def test_both_labels_are_needed(function):
     with pytest.raises(ValueError, match=r"labels \[1\]: samples of both 0 and 1 are needed"):
         function(np.zeros((3, 1)), np.ones(3, int))
@@ -116,7 +116,7 @@ def test_the_figures_of_an_evaluation():
     curve, half, chosen = (line.get_xydata() for line in roc.lines)
     x, y, _ = sk.roc_curve(labels, logits[:, 0], drop_intermediate=False)
     assert np.allclose(curve, np.stack([x, y], 1))
-    got = binary.figures(logits, labels, 0.3)
+    got = binary.metrics(logits, labels, 0.3)
     assert half[0] == pytest.approx([1 - got["specificity"], got["sensitivity"]])
     assert chosen[0] == pytest.approx([1 - got["threshold_specificity"], got["threshold_sensitivity"]])
     assert f"area {got['auc']:.4f}" in roc.get_title()

@@ -38,7 +38,7 @@ def test_charts_take_the_font_where_a_name_needs_it(installed, capsys):
     shutil.copy(SERIF, installed / "wqy-microhei.ttf")
     for names, families in ((["狗", "b"], ["sans-serif", "DejaVu Serif"]), (["a", "b"], ["sans-serif"])):
         assert drawing.families(names) == families
-        figure = plots.confusion_figure(np.eye(2, dtype=int), names)
+        figure = plots.confusion_chart(np.eye(2, dtype=int), names)
         assert figure.axes[0].get_xticklabels()[0].get_fontfamily() == families
         plots.pixels(figure)
         assert drawing.figure_png(figure).startswith(b"\x89PNG")
@@ -48,7 +48,7 @@ def test_charts_take_the_font_where_a_name_needs_it(installed, capsys):
 @pytest.mark.filterwarnings("error")
 def test_one_line_names_the_remedy_where_there_is_no_font(installed, capfd):
     for _ in range(2):
-        plots.pixels(plots.confusion_figure(np.eye(2, dtype=int), ("狗", "b")))
+        plots.pixels(plots.confusion_chart(np.eye(2, dtype=int), ("狗", "b")))
     assert capfd.readouterr().err == (
         "no font for '狗' is installed, so that pictures show boxes in its place; install Noto Sans CJK (Debian, Ubuntu: "
         "apt-get install fonts-noto-cjk), or name a font file with PADDLE_CLS_FONT\n")

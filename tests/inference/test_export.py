@@ -54,11 +54,11 @@ def test_the_tutorials_networks_answer_as_dygraph_does_in_batches_of_any_size(na
     model = trained(name)
     before = [float(value.sum()) for value in model.state_dict().values()]
     fastest = export.export(model, 32, tmp_path)
-    assert isinstance(fastest, Runner if ops.available()[0] else export.Engine)
+    assert isinstance(fastest, Runner if ops.available()[0] else export.PaddleInference)
     images = np.random.default_rng(0).standard_normal((128, 3, 32, 32), np.float32)
     expected = probabilities(model, images)
     assert expected.max() < 0.9999 and np.ptp(expected, axis=0).max() > 1e-2           # or equality would say nothing
-    for computation in (fastest, export.Engine(tmp_path)):
+    for computation in (fastest, export.PaddleInference(tmp_path)):
         for count in (3, 1, 128, 1):
             np.testing.assert_allclose(probabilities(computation, images[:count]), expected[:count], rtol=0, atol=1e-4)
     assert not model.training and [float(value.sum()) for value in model.state_dict().values()] == before
@@ -100,7 +100,7 @@ def test_an_accelerated_model_can_be_exported_and_stays_accelerated(tmp_path):
     assert [type(layer) for layer in model.sublayers()] == kinds
 
 
-@pytest.mark.parametrize("way", ["find", "Engine"])
+@pytest.mark.parametrize("way", ["resolve", "PaddleInference"])
 def test_an_engine_needs_no_file_and_serves_several_threads(way, made, tmp_path):
     shutil.copytree(made, tmp_path / "export")
     engine = getattr(export, way)(tmp_path / "export")
@@ -124,14 +124,15 @@ def test_the_place_depends_on_all_that_makes_the_network(tmp_path, monkeypatch):
     about = {"name": "resnet", "num_classes": 10, "depth": 20}
     shutil.copytree(Path(models.__file__).parent, tmp_path / "models")
     monkeypatch.setattr(models, "__file__", str(tmp_path / "models" / "__init__.py"))
-    places = [export.place("a", about, 32), export.place("b", about, 32), export.place("a", {**about, "depth": 32}, 32),
-              export.place("a", about, 64)]
+    places = [export.cached_folder("a", about, 32), export.cached_folder("b", about, 32),
+              export.cached_folder("a", {**about, "depth": 32}, 32),
+              export.cached_folder("a", about, 64)]
     with open(tmp_path / "models" / "resnet.py", "a") as file:
         file.write("# another network\n")
-    places.append(export.place("a", about, 32))
+    places.append(export.cached_folder("a", about, 32))
     monkeypatch.setattr(paddle, "__version__", "4.0")
-    places.append(export.place("a", about, 32))
-    assert len(set(places)) == 6 and export.place("a", about, 32) == places[-1]
+    places.append(export.cached_folder("a", about, 32))
+    assert len(set(places)) == 6 and export.cached_folder("a", about, 32) == places[-1]
 
 
 @pytest.fixture
@@ -168,9 +169,9 @@ def test_the_second_predictor_takes_the_export_and_builds_no_network(cache, run_
 def test_a_damaged_export_is_not_taken(made, tmp_path, damage):
     folder = tmp_path / "export"
     shutil.copytree(made, folder)
-    assert export.find(folder)
+    assert export.load_cached(folder)
     damage(folder)
-    assert export.find(folder) is None
+    assert export.load_cached(folder) is None
 
 
 def test_a_damaged_export_is_made_again(cache, run_folder):
@@ -178,7 +179,7 @@ def test_a_damaged_export_is_made_again(cache, run_folder):
     folder, = cache.iterdir()
     (folder / export.WEIGHTS).write_bytes(b"")
     np.testing.assert_allclose(answer(run_folder), expected, atol=1e-6)
-    assert list(cache.iterdir()) == [folder] and export.find(folder)
+    assert list(cache.iterdir()) == [folder] and export.load_cached(folder)
 
 
 def test_an_export_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch):
@@ -233,10 +234,10 @@ def test_an_export_that_answers_otherwise_is_not_used(cache, run_folder, monkeyp
 def test_the_cache_keeps_the_exports_used_last(cache, monkeypatch):
     monkeypatch.setattr(export, "KEPT", 3)
     monkeypatch.setattr(export, "export", lambda model, image_size, folder: (folder.mkdir(), folder))
-    monkeypatch.setattr(export, "Engine", lambda folder: folder)
+    monkeypatch.setattr(export, "PaddleInference", lambda folder: folder)
     for number in range(5):
         if number == 3:
-            assert export.find(cache / "0")        # used again
+            assert export.load_cached(cache / "0")  # used again
         export.make(cache / str(number), None, 32)
         for kept in cache.iterdir():               # time goes by
             os.utime(kept, ns=(0, kept.stat().st_mtime_ns - 10**9))

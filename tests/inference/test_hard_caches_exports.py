@@ -34,7 +34,7 @@ def made(tmp_path_factory) -> Path:
 def entry(made, tmp_path) -> Path:
     """A copy of `made`, in a private folder."""
     shutil.copytree(made, tmp_path / "export")
-    assert export.find(tmp_path / "export")
+    assert export.load_cached(tmp_path / "export")
     return tmp_path / "export"
 
 
@@ -108,8 +108,8 @@ def test_nothing_that_was_changed_reaches_native_code_and_it_is_made_anew(entry,
     damage(entry)
     with monkeypatch.context() as patch:
         patch.setattr(plan.Plan, "load", lambda file: pytest.fail("parsed"))
-        patch.setattr(export, "Engine", lambda folder: pytest.fail("loaded"))
-        assert export.find(entry) is None
+        patch.setattr(export, "PaddleInference", lambda folder: pytest.fail("loaded"))
+        assert export.load_cached(entry) is None
     with monkeypatch.context() as patch:           # what takes seconds: copied instead
         patch.setattr(export, "export", lambda model, size, folder: (folder.mkdir(), (folder / export.WEIGHTS).write_text("new")))
         export.make(entry, None, 32)
@@ -120,9 +120,9 @@ def test_nothing_that_was_changed_reaches_native_code_and_it_is_made_anew(entry,
 def test_an_export_is_not_taken_for_another_networks(entry):
     replaced = entry.with_name("another network")
     entry.rename(replaced)
-    assert export.find(replaced) is None
+    assert export.load_cached(replaced) is None
     replaced.rename(entry)
-    assert export.find(entry)
+    assert export.load_cached(entry)
 
 
 def test_a_plan_that_is_put_beside_a_network_without_one_is_not_taken(entry, monkeypatch):
@@ -131,9 +131,9 @@ def test_a_plan_that_is_put_beside_a_network_without_one_is_not_taken(entry, mon
     sums = json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in entry.iterdir()
                        if path.name != export.SUMS})
     (entry / export.SUMS).write_bytes(cache.seal(export._label(entry), sums.encode()))
-    assert isinstance(export.find(entry), export.Engine)
+    assert isinstance(export.load_cached(entry), export.PaddleInference)
     (entry / export.PLAN).write_bytes(content)
-    assert export.find(entry) is None
+    assert export.load_cached(entry) is None
 
 
 def test_infer_answers_as_before_when_its_cache_was_changed(call, here):
@@ -143,7 +143,7 @@ def test_infer_answers_as_before_when_its_cache_was_changed(call, here):
     folder, = Path("cache/exports").iterdir()
     with_plan(folder, random_code(6))
     again = call(infer, *flags)
-    assert (again.status, again.out, again.err) == (0, first.out, ANSWERING) and export.find(folder.absolute())
+    assert (again.status, again.out, again.err) == (0, first.out, ANSWERING) and export.load_cached(folder.absolute())
 
 
 def test_a_cache_that_others_may_write_is_told_once_and_not_used(call, here):
@@ -171,7 +171,7 @@ def test_a_network_that_gives_no_number_is_refused(call, here):
 
 def fake_export(monkeypatch) -> None:
     monkeypatch.setattr(export, "export", lambda model, size, folder: (folder.mkdir(), (folder / "weights").write_text("w")))
-    monkeypatch.setattr(export, "Engine", lambda folder: folder)
+    monkeypatch.setattr(export, "PaddleInference", lambda folder: folder)
 
 
 def test_clearing_removes_exports_only(tmp_path, monkeypatch):
@@ -210,9 +210,9 @@ def test_a_crash_at_any_moment_leaves_nothing_that_is_trusted(tmp_path, monkeypa
         patch.setattr(module, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             export.make(tmp_path / "name", None, 32)
-    assert (export.find(tmp_path / "name") is None) == (step != "_forget_oldest")
+    assert (export.load_cached(tmp_path / "name") is None) == (step != "_forget_oldest")
     export.make(tmp_path / "name", None, 32)
-    assert export.find(tmp_path / "name") and [path.name for path in tmp_path.iterdir()] == ["name"]
+    assert export.load_cached(tmp_path / "name") and [path.name for path in tmp_path.iterdir()] == ["name"]
 
 
 def test_several_make_the_same_export_at_once(tmp_path, monkeypatch, capsys):
@@ -223,7 +223,7 @@ def test_several_make_the_same_export_at_once(tmp_path, monkeypatch, capsys):
 
     def work() -> None:
         export.make(tmp_path / "name", None, 32)
-        if not export.find(tmp_path / "name"):
+        if not export.load_cached(tmp_path / "name"):
             problems.append("not found")
 
     threads = [threading.Thread(target=work) for _ in range(6)]

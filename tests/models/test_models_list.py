@@ -5,7 +5,7 @@ import json
 import pytest
 
 from paddle_cls import models
-from paddle_cls.models import table
+from paddle_cls.models import catalog
 from paddle_cls.programs import models as program
 
 FEW = {name: models.MODELS[name] for name in ("resnet", "squeezenet1_1")}
@@ -23,7 +23,7 @@ def test_the_list_has_what_is_known_of_each(call, monkeypatch):
 
 def test_the_readmes_table(call):
     done = call(program, "--model", "squeezenet1_1", "--format", "markdown")
-    assert done.out.splitlines() == [*table.markdown_header().splitlines(), table.markdown("squeezenet1_1", 1_235_496)]
+    assert done.out.splitlines() == [*catalog.markdown_header().splitlines(), catalog.markdown("squeezenet1_1", 1_235_496)]
     assert done.out.splitlines()[-1] == (
         "| `squeezenet1_1` | `python train.py --model squeezenet1_1` | Iandola et al. 2016, arXiv 1602.07360 | "
         "1.235 / 1.235 (torchvision) | `tests/models/test_zoo.py::test_network[squeezenet1_1]` |")

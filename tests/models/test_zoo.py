@@ -17,7 +17,7 @@ from paddle_cls.checkpoints import checkpoint
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
 from paddle_cls.inference import export
-from paddle_cls.models import MODELS, build_model, facts, table
+from paddle_cls.models import MODELS, build_model, catalog, facts
 from paddle_cls.models.profile import measure, profile
 from paddle_cls.ops.runner import Runner
 from paddle_cls.programs import infer, train
@@ -110,7 +110,7 @@ def test_network(name, quick):
     if about.published:
         digits = len(about.published.partition(".")[2])
         assert (f"{counted.parameters / 1e6:.{digits}f}" == about.published) == (not about.differs)
-    assert PAGE.get(name) in (None, table.markdown(name, counted.parameters))
+    assert PAGE.get(name) in (None, catalog.markdown(name, counted.parameters))
 
     if about.smallest > 1:
         with pytest.raises(UserError, match=f"{about.smallest}x{about.smallest}"):
@@ -119,7 +119,7 @@ def test_network(name, quick):
 
 def test_the_page_has_a_line_for_each():
     assert list(PAGE) == list(MODELS), "paste what this prints into docs/models.md: paddle-cls models --format markdown"
-    assert table.markdown_header() in (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    assert catalog.markdown_header() in (ROOT / "docs/models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name, size, giga", [
@@ -149,8 +149,8 @@ def test_saved_and_exported_it_answers_the_same(name, quick, tmp_path):
     fastest = export.export(model, size, tmp_path)
     planned = (tmp_path / export.PLAN).exists()
     assert planned or name not in WITH_A_PLAN
-    assert isinstance(fastest, Runner if planned and ops.available()[0] else export.Engine)
-    for computation in (fastest, export.Engine(tmp_path)):
+    assert isinstance(fastest, Runner if planned and ops.available()[0] else export.PaddleInference)
+    for computation in (fastest, export.PaddleInference(tmp_path)):
         for count in (4, 1, 3):
             answer = metrics.probabilities(computation(images(size, 4).numpy()[:count]))
             assert np.abs(answer - metrics.probabilities(expected[:count])).max() < 1e-4
@@ -164,7 +164,7 @@ def test_saved_and_exported_it_answers_the_same(name, quick, tmp_path):
 @ONE_OF_EACH
 def test_the_command_trains(name, cifar_root, tmp_path, monkeypatch):
     """The command of docs/models.md, with tiny data and few steps."""
-    script, *arguments = shlex.split(table.command(name))[1:]
+    script, *arguments = shlex.split(catalog.command(name))[1:]
     assert script == "train.py"
     if profile(name, side(name)).parameters > 5e7: # gigabytes would be written
         monkeypatch.setattr(checkpoint, "save", lambda *_: None)

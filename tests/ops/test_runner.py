@@ -217,7 +217,7 @@ def test_what_another_paddle_may_trace_is_left_to_paddle_inference(tmp_path, mon
         return traced
 
     monkeypatch.setattr(trace, "trace", without_groups)
-    assert isinstance(export.export(CASES["around two"][0], SIZE, tmp_path), export.Engine)
+    assert isinstance(export.export(CASES["around two"][0], SIZE, tmp_path), export.PaddleInference)
     assert not (tmp_path / export.PLAN).exists()
 
 
@@ -228,7 +228,7 @@ def test_without_a_compiler_paddle_inference_computes_and_stderr_says_so(tmp_pat
     network = CASES["around two"][0]
     monkeypatch.setattr(sys.modules["paddle_cls.ops.build"], "load", no_compiler)
     export.make(tmp_path / "made", network, SIZE)
-    engine = export.find(tmp_path / "made")
-    assert isinstance(engine, export.Engine) and (tmp_path / "made" / export.PLAN).exists()
+    engine = export.load_cached(tmp_path / "made")
+    assert isinstance(engine, export.PaddleInference) and (tmp_path / "made" / export.PLAN).exists()
     assert capfd.readouterr().err.count("oneDNN operators are not available: no C++ compiler (g++) found; install one, for "
                                         "instance: apt install g++; Paddle Inference computes, slower\n") == 1

@@ -55,7 +55,7 @@ def gone(monkeypatch):
 
 def test_a_signal_ends_at_once_what_has_nothing_to_put_away(gone):
     with pytest.raises(stopping.Stopped):          # `leave` does not return in truth
-        stopping.answer(signal.SIGTERM)
+        stopping.on_signal(signal.SIGTERM)
     assert gone[0] == signal.SIGTERM
     stopping._now.caught.clear()
 
@@ -64,7 +64,7 @@ def test_a_signal_ends_at_once_what_has_nothing_to_put_away(gone):
 def test_a_signal_is_told_by_the_status_alone_whatever_a_library_makes_of_it(gone, capsys, turned):
     with pytest.raises(SystemExit) as ended, entry.reported("x"):
         try:
-            stopping.answer(signal.SIGHUP)
+            stopping.on_signal(signal.SIGHUP)
         except stopping.Stopped:
             if turned:
                 raise turned from None
@@ -77,8 +77,8 @@ def test_a_signal_is_told_by_the_status_alone_whatever_a_library_makes_of_it(gon
 def test_a_second_signal_does_not_wait(gone):
     with pytest.raises(SystemExit), entry.reported("x"):
         with pytest.raises(stopping.Stopped):
-            stopping.answer(signal.SIGINT)
-        stopping.answer(signal.SIGTERM)
+            stopping.on_signal(signal.SIGINT)
+        stopping.on_signal(signal.SIGTERM)
     assert signal.SIGTERM in gone
 
 

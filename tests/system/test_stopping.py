@@ -17,7 +17,7 @@ def test_a_sighup_that_nohup_ignores_stays_ignored():
         assert stopping.heard() == [signal.SIGINT, signal.SIGTERM]
         with stopping.Stop(lambda: None):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-            assert signal.getsignal(signal.SIGTERM) is stopping.answer
+            assert signal.getsignal(signal.SIGTERM) is stopping.on_signal
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -25,7 +25,7 @@ def test_a_sighup_that_nohup_ignores_stays_ignored():
 def test_a_library_that_sets_a_handler_of_its_own_does_not_keep_it():
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        with stopping.kept():
+        with stopping.handlers_kept():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -51,7 +51,7 @@ def test_a_signal_while_the_libraries_load_leaves_no_traceback(program, tmp_path
                          ids=["to be answered", "to be noted", "another's"])
 def test_a_signal_does_not_wait_for_a_library_that_computes(before, status):
     """It waits for a lock in C that is never let go, in which no handler runs; a thread of the test ends what goes on for 2 s."""
-    code = ("import ctypes, os, signal, threading, time; from paddle_cls.system import stopping; stopping.begin()\n"
+    code = ("import ctypes, os, signal, threading, time; from paddle_cls.system import stopping; stopping.install()\n"
             "with stopping.at_once(), stopping.Stop(lambda: None) as stop:\n"
             f"    {before}threading.Timer(2, os._exit, [0]).start()\n"
             "    threading.Timer(0.1, os.kill, [os.getpid(), 15]).start()\n"

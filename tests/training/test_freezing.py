@@ -16,7 +16,7 @@ from paddle_cls.data.reader import Batch
 from paddle_cls.errors import UserError
 from paddle_cls.programs import train
 from paddle_cls.training import loop, optimizers
-from paddle_cls.training.freezing import Freezing, body, choose
+from paddle_cls.training.freezing import Freezer, body, choose
 from paddle_cls.training.objective import Objective
 from paddle_cls.training.updater import Updater
 
@@ -80,9 +80,9 @@ def test_what_freeze_cannot_mean(what, message):
 
 def test_what_leaves_nothing_to_train_or_to_thaw():
     with pytest.raises(UserError, match="--freeze: with conv1, res1, res2, res3, fc frozen nothing is left to train"):
-        Freezing(resnet(), [*PARTS, "fc"])
+        Freezer(resnet(), [*PARTS, "fc"])
     with pytest.raises(UserError, match="--unfreeze-epochs: nothing is frozen; say what with --freeze, such as --freeze body"):
-        Freezing(resnet(), unfreeze_epochs=2)
+        Freezer(resnet(), unfreeze_epochs=2)
 
 
 @pytest.mark.parametrize("fast", [False, pytest.param(True, marks=needs_ops)])
@@ -91,10 +91,10 @@ def test_what_is_frozen_stays_to_the_last_bit_and_all_else_moves(name, fast):
     model = resnet()
     if fast:
         ops.accelerate(model)
-    freezing = Freezing(model, ["conv1", "res2"])              # res2 is between layers that train
+    freezing = Freezer(model, ["conv1", "res2"])               # res2 is between layers that train
     optimizer = optimizers.build_optimizer(name, model, weight_decay=0.1)
     ema = optimizers.EMA(model, 0.5)
-    assert freezing.begin(0) == "frozen: conv1, res2; 63,130 of 78,154 weights train" and freezing.begin(1) == ""
+    assert freezing.start_epoch(0) == "frozen: conv1, res2; 63,130 of 78,154 weights train" and freezing.start_epoch(1) == ""
     before = state(model)
     learn(model, optimizer, 3, ema=ema, clip_norm=1.0)
     stay = {weight for weight in before if weight.startswith(("conv1.", "res2."))}
@@ -109,9 +109,9 @@ def test_freeze_bn_keeps_the_statistics_and_trains_scale_and_shift(fast):
     model = resnet()
     if fast:
         ops.accelerate(model)
-    freezing = Freezing(model, ["conv1"], freeze_bn=True)
+    freezing = Freezer(model, ["conv1"], freeze_bn=True)
     optimizer = optimizers.build_optimizer("nesterov", model)
-    assert freezing.begin(0).endswith("weights train; the statistics of all batch norms stay")
+    assert freezing.start_epoch(0).endswith("weights train; the statistics of all batch norms stay")
     before = state(model)
     learn(model, optimizer, 3)
     assert same(model, before) == {name for name in before if name.startswith("conv1.") or name.endswith(("_mean", "_variance"))}
@@ -130,7 +130,7 @@ def test_the_compiled_operators_compute_frozen_layers_and_batch_norms_as_paddle_
                 layer._variance.set_value(rng.uniform(0.5, 2, layer._variance.shape).astype("float32"))
         if fast:
             ops.accelerate(model)
-        Freezing(model, ["res1", "res3.0.conv2.conv"], freeze_bn=True)
+        Freezer(model, ["res1", "res3.0.conv2.conv"], freeze_bn=True)
         model.train()
         images = paddle.to_tensor(rng.normal(size=(4, 3, 16, 16)).astype("float32"))
         model(images).square().mean().backward()
@@ -144,12 +144,12 @@ def test_the_compiled_operators_compute_frozen_layers_and_batch_norms_as_paddle_
 
 def test_one_part_thaws_after_the_other_from_the_head_downwards():
     model = resnet()
-    freezing = Freezing(model, PARTS, unfreeze_epochs=2)
+    freezing = Freezer(model, PARTS, unfreeze_epochs=2)
     optimizer = optimizers.build_optimizer("adam", model)
     ema = optimizers.EMA(model, 0.5)
     lines = []
     for epoch in range(10):
-        lines.append(freezing.begin(epoch))
+        lines.append(freezing.start_epoch(epoch))
         before = state(model)
         learn(model, optimizer, 2, first=2 * epoch, ema=ema)
         frozen = PARTS[:max(0, 4 - epoch // 2)]

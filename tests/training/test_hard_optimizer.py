@@ -12,7 +12,7 @@ from paddle_cls.checkpoints.weights import read_state
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
 from paddle_cls.programs import train
-from paddle_cls.training.optimizers import beginnings, build_optimizer
+from paddle_cls.training.optimizers import build_optimizer, initial_state
 from paddle_cls.training.run import Run
 
 ABOUT = {"model": {"name": "resnet", "arguments": {"depth": 8}}, "classes": ["a", "b"], "image_size": 32, "normalization":
@@ -45,7 +45,7 @@ def test_the_state_is_what_paddle_makes_of_it(tmp_path, kind):
     run = begun(tmp_path, kind)
     steps(run, 1, "none")
     made = {key: tuple(value.shape) for key, value in run.optimizer.state_dict().items()}
-    assert made == {key: shape for key, (shape, _) in beginnings(run.optimizer, run.model).items()}
+    assert made == {key: shape for key, (shape, _) in initial_state(run.optimizer, run.model).items()}
 
 
 @pytest.mark.parametrize("saved", [0, 2])

@@ -34,7 +34,7 @@ def test_scalars_are_the_same_everywhere(tmp_path):
 def test_pictures_and_histograms(tmp_path):
     log = Log(tmp_path)
     log.histogram(4, "weights/first", np.array([[0.0, 1.0], [2.0, 30.0]]))
-    log.figure(4, "confusion", plots.pixels(plots.confusion_figure(np.array([[3, 1], [0, 2]]), ["cat", "dog"])))
+    log.chart(4, "confusion", plots.pixels(plots.confusion_chart(np.array([[3, 1], [0, 2]]), ["cat", "dog"])))
     log.close()
     record = reader(log).get_data("histogram", "weights/first")[0]
     assert record.id == 4 and list(record.histogram.hist) == [1, 1, 1] + 26 * [0] + [1]
@@ -149,18 +149,18 @@ def test_progress_of_another_process_says_nothing(capfd, monkeypatch):
 
 def test_figures_show_what_they_are_given():
     counts = np.array([[3, 1], [0, 2]])
-    axes, = plots.confusion_figure(counts, ["cat", "dog"]).axes
+    axes, = plots.confusion_chart(counts, ["cat", "dog"]).axes
     assert [text.get_text() for text in axes.texts] == ["3\n75%", "1\n25%", "0", "2\n100%"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 1]])
 
     images = np.zeros((3, 8, 8, 3), np.uint8)
-    figure = plots.samples_figure(images, np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), ["cat", "dog"])
+    figure = plots.samples_chart(images, np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), ["cat", "dog"])
     titles = [(axes.get_title(), axes.title.get_color()) for axes in figure.axes]
     assert titles == [("cat 90%", "green"), ("dog 80%", "green"), ("cat 60%\n(dog)", "red")]
 
     rows = [{"epoch": e, "train/loss": 3 - e, "val/loss": 4 - e, "train/error_rate": 0.5, "val/error_rate": 0.6} for e in (1, 2)]
-    curves = plots.curves_figure(rows)
+    curves = plots.curves_chart(rows)
     assert [list(line.get_ydata()) for line in curves.axes[0].lines] == [[2, 1], [3, 2]]
     pixels = plots.pixels(curves)
     assert pixels.dtype == np.uint8 and pixels.shape == (340, 900, 3) and len(np.unique(pixels)) > 10

@@ -10,7 +10,7 @@ from ...errors import UserError, unknown
 from ...system.threads import stacked
 from ..images.source import Images
 from ..images.transforms import resize
-from .pieces import affine, erase, flip, jitter, padded_crop, randaugment, random_crop_flip, random_fundus, resized_crop
+from .functional import affine, erase, flip, jitter, padded_crop, randaugment, random_crop_flip, random_fundus, resized_crop
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (H, W, 3) -> uint8 (size, size, 3)
 BatchAugment = Callable[[Images, np.random.Generator], np.ndarray]     # B of them -> (B, size, size, 3)
@@ -169,9 +169,9 @@ def batched(text: str, size: int) -> BatchAugment:
             changed = whole(images, rng)
             if changed.shape[1:] == shape:
                 return changed
-            return stacked(lambda place: resize(changed[place], size), len(images), shape, np.uint8)
+            return stacked(lambda index: resize(changed[index], size), len(images), shape, np.uint8)
         seeds = rng.integers(2**63, size=len(images)).tolist()   # rng.spawn takes 20 times as long, in this thread alone
-        done = stacked(lambda place: one(images[place], np.random.default_rng(seeds[place])), len(images), shape, np.uint8)
+        done = stacked(lambda index: one(images[index], np.random.default_rng(seeds[index])), len(images), shape, np.uint8)
         for change in own:
             done = change(done, rng)
         return done

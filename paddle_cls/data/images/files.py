@@ -19,10 +19,10 @@ SIZES = (32, 64, 96, 128, 160, 192, 224)           # pixels a side that a networ
 _NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}          # left by file managers
 
 
-class Pictures(Sequence[np.ndarray]):
+class ImageFiles(Sequence[np.ndarray]):
     """Files below a folder as a sequence of images uint8 (H, W, 3) RGB of any sizes.
 
-    A number gives one image, decoded now; a slice or an array of numbers gives Pictures. To iterate decodes in several
+    A number gives one image, decoded now; a slice or an array of numbers gives ImageFiles. To iterate decodes in several
     threads. All names lie in one buffer, so that a million takes some 60 MB and a part next to nothing.
     """
 
@@ -39,16 +39,16 @@ class Pictures(Sequence[np.ndarray]):
         return len(self._ends)
 
     @overload
-    def __getitem__(self, place: int) -> np.ndarray: ...
+    def __getitem__(self, index: int) -> np.ndarray: ...
     @overload
-    def __getitem__(self, place: slice | np.ndarray) -> "Pictures": ...
+    def __getitem__(self, index: slice | np.ndarray) -> "ImageFiles": ...
 
-    def __getitem__(self, place: int | slice | np.ndarray) -> "np.ndarray | Pictures":
-        if isinstance(place, (int, np.integer)):
-            return decode(self.path(int(place)), self.size)
+    def __getitem__(self, index: int | slice | np.ndarray) -> "np.ndarray | ImageFiles":
+        if isinstance(index, (int, np.integer)):
+            return decode(self.path(int(index)), self.size)
         chosen = copy.copy(self)
-        chosen._starts, chosen._ends = self._starts[place], self._ends[place]
-        chosen._lines = self._lines[place] if len(self._lines) else self._lines
+        chosen._starts, chosen._ends = self._starts[index], self._ends[index]
+        chosen._lines = self._lines[index] if len(self._lines) else self._lines
         return chosen
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -61,32 +61,32 @@ class Pictures(Sequence[np.ndarray]):
             for_each(read, len(images))
             yield from images
 
-    def name(self, place: int) -> str:
+    def name(self, index: int) -> str:
         """Return the path relative to the folder, as it was given."""
-        return self._names[self._starts[place]:self._ends[place]].decode(errors="surrogateescape")
+        return self._names[self._starts[index]:self._ends[index]].decode(errors="surrogateescape")
 
     def names(self) -> list[str]:
         """Return all names at once, far faster than one after the other."""
         every = self._names.decode(errors="surrogateescape").split("\0")
         ends = np.flatnonzero(np.frombuffer(self._names, np.uint8) == 0)
-        return [every[place] for place in np.searchsorted(ends, self._ends)]
+        return [every[index] for index in np.searchsorted(ends, self._ends)]
 
-    def path(self, place: int) -> str:
+    def path(self, index: int) -> str:
         """Return the path of a file."""
-        return os.path.join(self.root, self.name(place))
+        return os.path.join(self.root, self.name(index))
 
-    def where(self, place: int) -> str:
+    def where(self, index: int) -> str:
         """Return "TABLE:LINE: " of a picture that a table names, else nothing."""
-        return f"{self.table}:{self._lines[place]}: " if len(self._lines) else ""
+        return f"{self.table}:{self._lines[index]}: " if len(self._lines) else ""
 
-    def sized(self, size: int) -> "Pictures":
+    def sized(self, size: int) -> "ImageFiles":
         """Return the same pictures, large JPEGs shrunk to no less than twice `size` pixels a side while they are decoded."""
         sized = copy.copy(self)
         sized.size = size
         return sized
 
 
-def list_pictures(folder: Path) -> tuple[list[str], list[str]]:
+def list_images(folder: Path) -> tuple[list[str], list[str]]:
     """Return (the names of the pictures in `folder`, sorted; what is wrong with the folder)."""
     names, problems = [], []
     for entry in entries(folder):
@@ -130,23 +130,23 @@ def strange_names(folder: Path, names: Sequence[str]) -> list[str]:
     return problems
 
 
-def survey(pictures: Pictures) -> tuple[list[str], np.ndarray]:
+def survey(files: ImageFiles) -> tuple[list[str], np.ndarray]:
     """Return (what is wrong with the files; (width, height) of those whose headers were read, int64 (n, 2)).
 
     Every header is read of up to MOST files (see `transforms.measure`). Of more, all that a table names must be in their
     folders (the others were found there), and SAMPLE of them, drawn at random, are read.
     """
-    count = len(pictures)
+    count = len(files)
     problems: dict[int, str] = {}
     looked = np.arange(count)
     if count > MOST:
-        problems = _absent(pictures) if pictures.table else {}
+        problems = _absent(files) if files.table else {}
         looked = np.sort(np.random.default_rng(0).choice(count, SAMPLE, replace=False))
     sizes = np.zeros((len(looked), 2), np.int64)
 
     def look(number: int) -> None:
         try:
-            sizes[number] = measure(pictures.path(looked[number]))
+            sizes[number] = measure(files.path(looked[number]))
         except UserError as error:
             problems[looked[number]] = str(error)
         bar.update()
@@ -154,22 +154,22 @@ def survey(pictures: Pictures) -> tuple[list[str], np.ndarray]:
     with tqdm(total=len(looked), desc="looking at the files", unit="img", leave=False,
               disable=None if count > 5000 else True) as bar:
         for_each(look, len(looked))
-    return [pictures.where(place) + problems[place] for place in sorted(problems)], sizes
+    return [files.where(index) + problems[index] for index in sorted(problems)], sizes
 
 
-def _absent(pictures: Pictures) -> dict[int, str]:
+def _absent(files: ImageFiles) -> dict[int, str]:
     """Return {place: problem} of the files that are not in their folders, each of which is listed once."""
     found: dict[str, set[str]] = {}
     problems = {}
-    for place, path in enumerate(pictures.names()):
+    for index, path in enumerate(files.names()):
         folder, _, name = path.rpartition("/")
         if folder not in found:
             try:
-                found[folder] = set(os.listdir(os.path.join(pictures.root, folder)))
+                found[folder] = set(os.listdir(os.path.join(files.root, folder)))
             except OSError:
                 found[folder] = set()
         if name not in found[folder]:
-            problems[place] = f"{pictures.path(place)}: cannot be read: No such file or directory"
+            problems[index] = f"{files.path(index)}: cannot be read: No such file or directory"
     return problems
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class ImageSource(Protocol):
-    """Images uint8 (H, W, 3) RGB by number: an array (N, H, W, 3) in memory, or `files.Pictures` of any sizes on disk."""
+    """Images uint8 (H, W, 3) RGB by number: an array (N, H, W, 3) in memory, or `files.ImageFiles` of any sizes on disk."""
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -75,7 +75,7 @@ def decode(source: Source, size: int | None = None) -> np.ndarray:
             raise UserError(f"an array of {source.dtype} {source.shape} is no picture; give uint8 (height, width, 3), RGB")
         return source
     if isinstance(source, Image.Image):
-        with _told("the Pillow image"):
+        with _as_user_error("the Pillow image"):
             return _to_rgb(source.copy())          # which turns it
     with _reading(source) as file:
         content = file.read()
@@ -119,7 +119,7 @@ def measure(source: Path | str) -> tuple[int, int]:
 def _reading(source: Path | str | bytes | BinaryIO) -> Iterator[BinaryIO]:
     """Open a picture's content that is not empty, and make a UserError of whatever goes wrong with it."""
     name = "the bytes" if isinstance(source, bytes) else getattr(source, "name", source) if hasattr(source, "read") else source
-    with _told(name), contextlib.ExitStack() as held:
+    with _as_user_error(name), contextlib.ExitStack() as held:
         if isinstance(source, bytes) or hasattr(source, "read"):
             content = source if isinstance(source, bytes) else source.read(MOST_BYTES + 1)
             length, file = len(content), cast(BinaryIO, io.BytesIO(content))
@@ -134,7 +134,7 @@ def _reading(source: Path | str | bytes | BinaryIO) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _told(source: object) -> Iterator[None]:
+def _as_user_error(source: object) -> Iterator[None]:
     """Make a UserError, which names the source, of whatever goes wrong with a picture inside the block."""
     try:
         yield

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def is_fashion(cells: "pandas.DataFrame") -> bool:
-    """Return whether a table (of `tables.read_cells`) has this form: no header, and letters in the third column."""
+    """Return whether a table (of `spreadsheets.read_cells`) has this form: no header, and letters in the third column."""
     first = cells.iloc[0, 2] if len(cells) and cells.shape[1] > 2 else ""
     return bool(first) and not set(first) - set("nmy?")
 

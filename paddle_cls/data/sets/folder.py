@@ -6,9 +6,9 @@ import numpy as np
 
 from ...errors import UserError
 from ..dataset import Data
-from ..images.files import Pictures, entries, is_folder, list_pictures, strange_names
+from ..images.files import ImageFiles, entries, is_folder, list_images, strange_names
 from ..images.transforms import EXTENSIONS
-from ..listing import Listing, checked, in_order
+from ..manifest import Manifest, in_order, to_data
 from ..reader import Split
 
 TRAIN, VAL = ("train", "training"), ("val", "valid", "validation", "test", "testing")      # the first that is there is taken
@@ -18,12 +18,12 @@ def dataset(*, root: Path | None = None, image_size: int | None = None, val: boo
     """Return the data set of the folder `root`, after a check of every file (`files.survey`). Raises one UserError for all
     mistakes.
 
-    As `listing` finds it; image_size: as in `listing.checked`.
+    As `read_manifest` finds it; image_size: as in `manifest.to_data`.
     """
-    return checked(listing(root=root, val=val), image_size)
+    return to_data(read_manifest(root=root, val=val), image_size)
 
 
-def listing(*, root: Path | None = None, val: bool = True) -> Listing:
+def read_manifest(*, root: Path | None = None, val: bool = True) -> Manifest:
     """Return what is in the folder `root`: root/CLASS/*.jpg, or root/train/CLASS/*.jpg and root/val/CLASS/*.jpg.
 
     The names in TRAIN and VAL are allowed. Without one of VAL, or with val=False, there is no validation split. Other files in
@@ -56,18 +56,18 @@ def listing(*, root: Path | None = None, val: bool = True) -> Listing:
         problems.append(f"{root / train}: {f'only one class folder, {classes[0]!r}' if found else 'no class folders'}; a folder "
                         f"for each of two or more classes is needed")
     if test is None or not val:
-        return Listing(_split(root, train, classes, found), None, tuple(classes), problems, notes)
+        return Manifest(_split(root, train, classes, found), None, tuple(classes), problems, notes)
     judged = _classes(root, test, problems)
     problems += [f"{root / test / name}: a class that {root / train} does not have; it has {', '.join(classes)}"
                  for name in judged if found and name not in found]
     if missing := [name for name in classes if name not in judged]:
         notes.append(f"no validation picture of {', '.join(missing)}")
-    return Listing(_split(root, train, classes, found), _split(root, test, classes, judged), tuple(classes), problems, notes)
+    return Manifest(_split(root, train, classes, found), _split(root, test, classes, judged), tuple(classes), problems, notes)
 
 
 def _split(root: Path, part: str, classes: list[str], found: dict[str, list[str]]) -> Split:
     names = (f"{part}{'/' * bool(part)}{name}/{file}" for name in classes for file in found.get(name, ()))
-    return Split(Pictures(root, names), np.repeat(np.arange(len(classes)), [len(found.get(name, ())) for name in classes]))
+    return Split(ImageFiles(root, names), np.repeat(np.arange(len(classes)), [len(found.get(name, ())) for name in classes]))
 
 
 def _classes(root: Path, part: str, problems: list[str]) -> dict[str, list[str]]:
@@ -80,6 +80,6 @@ def _classes(root: Path, part: str, problems: list[str]) -> dict[str, list[str]]
         problems += [f"{entry.path}: not a class folder; move it elsewhere" for entry in inside if not is_folder(entry)]
     found = {}
     for name in names:
-        found[name], wrong = list_pictures(folder / name)
+        found[name], wrong = list_images(folder / name)
         problems += wrong or ([] if found[name] else [f"{folder / name}: no picture of this class"])
     return found

@@ -12,7 +12,7 @@ NAME, LABEL = "imgName", "Label"
 def read_labels(table: Path, images: Iterable[str]) -> tuple[dict[str, int], list[str]]:
     """Return ({name of an image: 0 or 1}, what is wrong with the table, each with file and line).
 
-    table: has the columns imgName and Label (in any case) and any others, such as an index column; see `tables.read_cells`
+    table: has the columns imgName and Label (in any case) and any others, such as an index column; see `spreadsheets.read_cells`
     for its kinds. images: names of the files it must be about, each exactly once, whatever the case of the letters. With any
     problem the labels are of no use.
     """

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import UserError, report_all
 from ..dataset import Data
-from ..images.files import list_pictures
-from ..images.photo_cache import load_photos
+from ..images.files import list_images
+from ..images.resized_cache import load_resized
 from ..images.transforms import HALF, eval_transform
 from ..reader import Reader, Split, batches
 from .ichallenge_labels import read_labels
@@ -96,7 +96,7 @@ def _batched(split: Split, batch_size: int, seed: int | None) -> Reader:
 
 def _checked(paths: Sequence[Path], labels: Sequence[int], problems: Sequence[str], size: int = SIZE) -> Split:
     """Return the split of these photographs. Raises UserError for `problems` and all files that cannot be read."""
-    images, unreadable = load_photos(paths, size)
+    images, unreadable = load_resized(paths, size)
     report_all([*problems, *unreadable])
     return Split(images, np.asarray(labels), [path.name for path in paths])
 
@@ -119,7 +119,7 @@ def _val_files(folder: Path, table: Path) -> tuple[list[Path], list[int], list[s
 def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
     if not folder.is_dir():
         return [], [f"{folder}: no such folder"]
-    names, problems = list_pictures(folder)
+    names, problems = list_images(folder)
     return [folder / name for name in names], problems if names or problems else [f"{folder}: the folder is empty"]
 
 

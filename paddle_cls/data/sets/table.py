@@ -10,8 +10,8 @@ import numpy as np
 
 from ...errors import UserError, report_all, unknown
 from ..dataset import Data
-from ..images.files import Pictures
-from ..listing import Listing, checked, in_order
+from ..images.files import ImageFiles
+from ..manifest import Manifest, in_order, to_data
 from ..reader import Split
 from ..spreadsheets import read_cells, split_header, strange_cells, texts
 from .fashion import is_fashion, task_lines
@@ -35,14 +35,14 @@ def dataset(*, root: Path | None = None, image_size: int | None = None, val: boo
             val_table: Path | None = None, task: str | None = None, columns: str | None = None) -> Data:
     """Return the data set of a table, after a check of every file (`files.survey`). Raises one UserError for all mistakes.
 
-    As `listing` finds it; image_size: as in `listing.checked`.
+    As `read_manifest` finds it; image_size: as in `manifest.to_data`.
     """
-    return checked(listing(root=root, val=val, table=table, val_table=val_table, task=task, columns=columns), image_size)
+    return to_data(read_manifest(root=root, val=val, table=table, val_table=val_table, task=task, columns=columns), image_size)
 
 
-def listing(*, root: Path | None = None, val: bool = True, table: Path | None = None, val_table: Path | None = None,
-            task: str | None = None, columns: str | None = None) -> Listing:
-    """Return what `table` lists (see `tables.read_cells` for its kinds): a path and a label in each line, in any order.
+def read_manifest(*, root: Path | None = None, val: bool = True, table: Path | None = None, val_table: Path | None = None,
+                  task: str | None = None, columns: str | None = None) -> Manifest:
+    """Return what `table` lists (see `spreadsheets.read_cells` for its kinds): a path and a label in each line, in any order.
 
     root: the folder that paths are relative to; None: that of the table. Columns are found by their names (PATH, LABEL and,
     if there is one, SPLIT), or named in `columns`, "FILE,LABEL" or "FILE,LABEL,SPLIT". Labels are names, or whole numbers;
@@ -83,9 +83,9 @@ def listing(*, root: Path | None = None, val: bool = True, table: Path | None = 
         if missing := [name for name in labels if name not in set(judged["label"])]:
             notes.append(f"no validation picture of {', '.join(missing)}")
     number = {label: place for place, label in enumerate(labels)}
-    splits = [Split(Pictures(root, lines["path"].tolist(), table=lines.attrs["table"], lines=lines.index),
+    splits = [Split(ImageFiles(root, lines["path"].tolist(), table=lines.attrs["table"], lines=lines.index),
                     lines["label"].map(number).fillna(0)) for lines in both]
-    return Listing(splits[0], splits[1] if len(both) > 1 else None, tuple(labels), problems, notes)
+    return Manifest(splits[0], splits[1] if len(both) > 1 else None, tuple(labels), problems, notes)
 
 
 def _lines(table: Path, task: str | None, columns: str | None, problems: list[str],

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from paddle_cls.errors import UserError
-from paddle_cls.parallel import meeting
+from paddle_cls.parallel import rendezvous
 
 
 @pytest.fixture
@@ -29,13 +29,13 @@ def test_who_does_not_come_is_told(address, rank, told):
     started = time.monotonic()
     with pytest.raises(UserError, match=rf"^waited 0 s for the other processes at {address}: {told}; start them all, or unset "
                                         r"PADDLE_TRAINERS_NUM to train in one$"):
-        meeting.meet(rank, 3, 0.3)
+        rendezvous.meet(rank, 3, 0.3)
     assert time.monotonic() - started < 3
 
 
 def test_all_meet_and_strangers_are_passed_over(address):
     done = []
-    threads = [threading.Thread(target=lambda rank=rank: (meeting.meet(rank, 3, 10), done.append(rank))) for rank in (1, 2, 0)]
+    threads = [threading.Thread(target=lambda rank=rank: (rendezvous.meet(rank, 3, 10), done.append(rank))) for rank in (1, 2, 0)]
     for thread in threads:
         thread.start()
     host, port = address.split(":")
@@ -53,7 +53,7 @@ def test_all_meet_and_strangers_are_passed_over(address):
 def test_a_place_that_is_none_is_told(monkeypatch, address, text):
     monkeypatch.setenv("PADDLE_TRAINER_ENDPOINTS", text)
     with pytest.raises(UserError, match=r"PADDLE_TRAINER_ENDPOINTS: .* is no HOST:PORT of the first process"):
-        meeting.place()
+        rendezvous.first_address()
 
 
 def test_a_machine_without_a_loopback_is_told_at_once(address, monkeypatch):
@@ -62,4 +62,4 @@ def test_a_machine_without_a_loopback_is_told_at_once(address, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", unreachable)
     with pytest.raises(UserError, match=r"^127\.0\.0\.1: Network is unreachable: the loopback interface, by which processes of "
                                         r"one machine meet, is down; bring it up \(ip link set lo up\), or train in one "):
-        meeting.meet(1, 2, 30)
+        rendezvous.meet(1, 2, 30)

@@ -18,7 +18,7 @@ _GREETING = struct.Struct("!8sII")                 # a word of ours, the number 
 _WORD = b"paddlcls"
 
 
-def place() -> tuple[str, int]:
+def first_address() -> tuple[str, int]:
     """Return host and port of the first process, from the variables that Paddle reads. Raises UserError."""
     host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
     text = f"{host}:{port}" if host and port else os.environ.get("PADDLE_MASTER") or ""
@@ -33,8 +33,8 @@ def place() -> tuple[str, int]:
 def meet(rank: int, size: int, seconds: float | None = None) -> None:
     """Return when all `size` processes have called this; `rank` is this one's number. Raises UserError after `seconds`."""
     seconds = SECONDS if seconds is None else seconds
-    address, deadline = place(), time.monotonic() + seconds
-    (_gather if rank == 0 else _come)(address, rank, size, seconds, deadline)
+    address, deadline = first_address(), time.monotonic() + seconds
+    (_gather if rank == 0 else _connect)(address, rank, size, seconds, deadline)
 
 
 def _gather(address: tuple[str, int], rank: int, size: int, seconds: float, deadline: float) -> None:
@@ -58,7 +58,7 @@ def _gather(address: tuple[str, int], rank: int, size: int, seconds: float, dead
                     guest.recv(1)
     except TimeoutError:
         missing = [str(number) for number in range(1, size) if number not in here]
-        raise UserError(_told(address, seconds, f"process {', '.join(missing)} of {size} did not come")) from None
+        raise UserError(_timed_out(address, seconds, f"process {', '.join(missing)} of {size} did not come")) from None
     except OSError as error:
         raise UserError(f"{address[0]}:{address[1]}: the other processes cannot be waited for there: "
                         f"{error.strerror or error}; name a free port of this machine as the first of "
@@ -75,7 +75,7 @@ def _greeted(guest: socket.socket, size: int) -> int | None:
     return number if word == _WORD and count == size and 0 < number < size else None
 
 
-def _come(address: tuple[str, int], rank: int, size: int, seconds: float, deadline: float) -> None:
+def _connect(address: tuple[str, int], rank: int, size: int, seconds: float, deadline: float) -> None:
     why = "nobody listens there"
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -91,9 +91,9 @@ def _come(address: tuple[str, int], rank: int, size: int, seconds: float, deadli
                 raise UserError(f"{address[0]}: {why}: the loopback interface, by which processes of one machine meet, is down; "
                                 f"bring it up (ip link set lo up), or train in one process: --nproc 1") from None
         time.sleep(0.05)
-    raise UserError(_told(address, seconds, f"process {rank} of {size} did not reach the first one: {why}"))
+    raise UserError(_timed_out(address, seconds, f"process {rank} of {size} did not reach the first one: {why}"))
 
 
-def _told(address: tuple[str, int], seconds: float, what: str) -> str:
+def _timed_out(address: tuple[str, int], seconds: float, what: str) -> str:
     return (f"waited {seconds:.0f} s for the other processes at {address[0]}:{address[1]}: {what}; start them all, or unset "
             f"PADDLE_TRAINERS_NUM to train in one")

@@ -202,7 +202,7 @@ def random_fundus(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     brightness and each colour up to 10% (the same for all pixels of an image), contrast 0.85 to 1.15. Outside is black.
     """
     out = np.empty_like(images, order="C")
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         height, width = image.shape[:2]
         angle, zoom = rng.uniform(0, 360), np.exp(rng.uniform(np.log(0.8), np.log(1.2)))
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, zoom)
@@ -215,5 +215,5 @@ def random_fundus(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         light = (np.arange(256)[:, None] - 128) * gain + 128 + shift
         light[0] = 0                               # the black around the eye stays black
         table = np.clip(light, 0, 255).round().astype(np.uint8)
-        out[place] = cv2.LUT(turned, table.reshape(1, 256, 3))
+        out[index] = cv2.LUT(turned, table.reshape(1, 256, 3))
     return out

@@ -18,7 +18,7 @@ from ..formats.strict_json import MOST_BYTES
 from ..system.files import opened, read_bytes
 from .info import CheckpointInfo
 
-PARTS = (".pdparams", ".pdopt")                    # renamed in this order, then the .json; `best` has no .pdopt
+SUFFIXES = (".pdparams", ".pdopt")                 # renamed in this order, then the .json; `best` has no .pdopt
 _PATIENCE = 20.0                                   # seconds that a reader looks again, as long as the files change
 
 
@@ -40,19 +40,19 @@ def finish(path: Path) -> None:
     """
     if hidden(path, ".json").exists():
         stale = _not_in(hidden(path, ".json"))
-        for suffix in (*PARTS, ".json"):           # the .json last: until then another call can do the rest
+        for suffix in (*SUFFIXES, ".json"):        # the .json last: until then another call can do the rest
             if hidden(path, suffix).exists():
                 os.replace(hidden(path, suffix), final(path, suffix))
             elif suffix in stale:
                 final(path, suffix).unlink(missing_ok=True)
-    for suffix in PARTS:
+    for suffix in SUFFIXES:
         hidden(path, suffix).unlink(missing_ok=True)
 
 
 def _not_in(file: Path) -> set[str]:
     """Return the parts that a .json does not tell of; none where it cannot be read."""
     try:
-        return set(PARTS) - CheckpointInfo.from_json(read_bytes(file, MOST_BYTES), file).sha256.keys()
+        return set(SUFFIXES) - CheckpointInfo.from_json(read_bytes(file, MOST_BYTES), file).sha256.keys()
     except (UserError, OSError):
         return set()
 
@@ -62,7 +62,7 @@ def exists(path: Path) -> bool:
     return hidden(path, ".json").exists() or final(path, ".json").exists()       # it may be renamed between the two looks
 
 
-class Part:
+class CheckpointFile:
     """A file of a checkpoint, held open: another that takes its place changes nothing here."""
 
     def __init__(self, path: Path, file: BinaryIO, checksum: str | None):
@@ -93,7 +93,7 @@ def _changed(file: Path) -> UserError:
     return UserError(f"{file}: truncated or changed since it was saved (checksum differs); use another checkpoint")
 
 
-def read(path: Path, suffixes: Iterable[str] = ()) -> tuple[CheckpointInfo, dict[str, Part]]:
+def read(path: Path, suffixes: Iterable[str] = ()) -> tuple[CheckpointInfo, dict[str, CheckpointFile]]:
     """Return (what the .json of checkpoint `path` says, {suffix: that file}), all of one save, each checked.
 
     Beside a process that saves, the answer is the checkpoint before or after it. Raises UserError where there is none, or it is
@@ -114,7 +114,7 @@ def read(path: Path, suffixes: Iterable[str] = ()) -> tuple[CheckpointInfo, dict
         time.sleep(0.001)
 
 
-def check_file(path: Path, info: CheckpointInfo, suffix: str) -> Part:
+def check_file(path: Path, info: CheckpointInfo, suffix: str) -> CheckpointFile:
     """Return a part of the checkpoint that `info` tells of. Raises UserError if it is missing or not what was saved."""
     return _choose(path, suffix, _hold(path, info, suffix))
 
@@ -122,7 +122,7 @@ def check_file(path: Path, info: CheckpointInfo, suffix: str) -> Part:
 def _state(path: Path) -> list:
     """Return what changes when a file of the checkpoint is written, renamed or removed."""
     found = []
-    for suffix in (*PARTS, ".json"):
+    for suffix in (*SUFFIXES, ".json"):
         for file in (final(path, suffix), hidden(path, suffix)):
             with contextlib.suppress(OSError):
                 state = file.stat()
@@ -141,11 +141,11 @@ def _describe(path: Path) -> CheckpointInfo:
     raise UserError(f"{file}: no such checkpoint; train.py writes one")
 
 
-def _hold(path: Path, info: CheckpointInfo, suffix: str) -> list[Part]:
+def _hold(path: Path, info: CheckpointInfo, suffix: str) -> list[CheckpointFile]:
     held = []
     for file in (final(path, suffix), hidden(path, suffix)):
         try:
-            held.append(Part(file, opened(file), info.sha256.get(suffix)))
+            held.append(CheckpointFile(file, opened(file), info.sha256.get(suffix)))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -153,7 +153,7 @@ def _hold(path: Path, info: CheckpointInfo, suffix: str) -> list[Part]:
     return held
 
 
-def _choose(path: Path, suffix: str, parts: list[Part]) -> Part:
+def _choose(path: Path, suffix: str, parts: list[CheckpointFile]) -> CheckpointFile:
     if not parts:
         raise UserError(f"{final(path, suffix)}: missing; use another checkpoint")
     try:

@@ -16,7 +16,7 @@ from ...system.files import part_name
 from .transforms import decode, resize
 
 
-def load_photos(paths: Sequence[Path], size: int) -> tuple[np.ndarray, list[str]]:
+def load_resized(paths: Sequence[Path], size: int) -> tuple[np.ndarray, list[str]]:
     """Return (photographs uint8 (N, size, size, 3) RGB, what is wrong with those that cannot be read).
 
     Each is decoded by `decode` and shrunk by `resize`. It is decoded again only if its length or its modification time has
@@ -26,10 +26,10 @@ def load_photos(paths: Sequence[Path], size: int) -> tuple[np.ndarray, list[str]
     images = np.zeros((len(paths), size, size, 3), np.uint8)
     problems: list[str] = []
     by_folder: dict[Path, list[int]] = {}
-    for place, path in enumerate(paths):
-        by_folder.setdefault(path.parent, []).append(place)
-    for folder, places in by_folder.items():
-        images[places] = _of_folder(folder, [paths[place] for place in places], size, problems)
+    for index, path in enumerate(paths):
+        by_folder.setdefault(path.parent, []).append(index)
+    for folder, indices in by_folder.items():
+        images[indices] = _of_folder(folder, [paths[index] for index in indices], size, problems)
     return images, problems
 
 
@@ -38,7 +38,7 @@ def _of_folder(folder: Path, paths: Sequence[Path], size: int, problems: list[st
     kept = _read(file, size)
     keys, images = [], np.zeros((len(paths), size, size, 3), np.uint8)
     todo = []
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         try:
             stat = path.stat()
         except OSError as error:
@@ -47,13 +47,13 @@ def _of_folder(folder: Path, paths: Sequence[Path], size: int, problems: list[st
             continue
         keys.append(f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}")
         if keys[-1] in kept:
-            images[place] = kept[keys[-1]]
+            images[index] = kept[keys[-1]]
         else:
-            todo.append(place)
+            todo.append(index)
 
-    def work(place: int) -> str:
+    def work(index: int) -> str:
         try:
-            images[place] = resize(decode(paths[place], size), size)
+            images[index] = resize(decode(paths[index], size), size)
         except UserError as error:
             return str(error)
         return ""

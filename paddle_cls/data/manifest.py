@@ -9,14 +9,14 @@ import numpy as np
 
 from ..errors import report_all
 from .dataset import Data
-from .images.files import Pictures, default_size, survey
+from .images.files import ImageFiles, default_size, survey
 from .images.transforms import IMAGENET
 from .reader import Split
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What a folder or a table names, before any picture is opened; the images of its splits are Pictures."""
+class Manifest:
+    """What a folder or a table names, before any picture is opened; the images of its splits are ImageFiles."""
 
     train: Split
     val: Split | None                              # None: to be held out of `train`
@@ -25,9 +25,9 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def pictures_of(split: Split) -> Pictures:
+def pictures_of(split: Split) -> ImageFiles:
     """Return the images of a split that a Listing names."""
-    assert isinstance(split.images, Pictures)
+    assert isinstance(split.images, ImageFiles)
     return split.images
 
 
@@ -37,14 +37,14 @@ def in_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (int(name), name) if numbers else name)
 
 
-def checked(listing: Listing, image_size: int | None) -> Data:
+def to_data(manifest: Manifest, image_size: int | None) -> Data:
     """Return the data set after a check of its files by `survey`. Raises one UserError that lists all mistakes.
 
     image_size: pixels a side that will be used; None for `default_size` of the training pictures.
     """
-    splits = [split for split in (listing.train, listing.val) if split is not None]
+    splits = [split for split in (manifest.train, manifest.val) if split is not None]
     found = [survey(pictures_of(split)) for split in splits]
-    report_all(listing.problems + [problem for problems, _ in found for problem in problems])
+    report_all(manifest.problems + [problem for problems, _ in found for problem in problems])
     size = image_size or default_size(found[0][1])
     sized = [Split(pictures_of(split).sized(size), split.labels) for split in splits]
     count, read = sum(len(split) for split in splits), sum(len(sizes) for _, sizes in found)
@@ -52,12 +52,12 @@ def checked(listing: Listing, image_size: int | None) -> Data:
     which = "every one begins and ends" if read == count else f"all are there, and {read:,} drawn at random begin and end"
     note = (f"{count:,} files: {which} as a picture does (python -m paddle_cls.data.check decodes them all); median "
             f"{width}x{height} pixels, brought to {size}x{size} (--image-size)")
-    return Data(sized[0], sized[1] if len(sized) > 1 else None, listing.classes, size, IMAGENET, notes=(*listing.notes, note))
+    return Data(sized[0], sized[1] if len(sized) > 1 else None, manifest.classes, size, IMAGENET, notes=(*manifest.notes, note))
 
 
-def table_of(data: Data) -> str | None:
+def split_csv(data: Data) -> str | None:
     """Return a table (CSV: path, label, split) of the data set's files, as `--dataset table` reads it; None if it has none."""
-    if not isinstance(data.train.images, Pictures):
+    if not isinstance(data.train.images, ImageFiles):
         return None
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
