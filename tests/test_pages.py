@@ -21,6 +21,7 @@ from paddle_cls.parallel import launch
 from paddle_cls.programs import models, train
 from paddle_cls.programs.settings.fields import Config
 from paddle_cls.system.entry import reported
+from paddle_cls.training.log import Log
 
 CHINESE = [name for name in ENGLISH if name != "CONTRIBUTING.md"]
 PETS = "python train.py --dataset folder --data-dir pets --model resnet"
@@ -62,11 +63,12 @@ def data(tmp_path_factory, cifar_root):
 
 @pytest.fixture
 def reader(data, tmp_path, monkeypatch):
-    """The working folder of a reader: what is in `data`. Drawn shapes are few, and the list of networks has one."""
+    """The working folder of a reader: what is in `data`. Drawn shapes are few, the list of networks has one, runs draw no charts."""
     for path in data.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)        # half of the time; test_log.py has them
     monkeypatch.setattr(shapes, "COUNTS", {"train": 40, "val": 20})
     monkeypatch.setattr(models, "every", lambda: (models_table.row(name) for name in ["resnet"]))
     yield tmp_path
