@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib
 import os
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def reader(data, tmp_path, monkeypatch):
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)        # half of the time; test_log.py has them
+    monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)        # half of the time
     monkeypatch.setattr(shapes, "COUNTS", {"train": 40, "val": 20})
     monkeypatch.setattr(models, "every", lambda: (models_table.row(name) for name in ["resnet"]))
     yield tmp_path
@@ -91,20 +92,19 @@ def run_all(page: str, call, monkeypatch) -> None:
         if block.not_run or block.language not in ("bash", "python"):
             continue
         if block.language == "python":
-            run_python(page, block)
+            run_python(block)
             continue
         for words in commands(block.text):
             run_command(page, words, call)
 
 
-def run_python(page: str, block: Block) -> None:
+def run_python(block: Block) -> None:
     """Run a Python block, or save it as the file that it names."""
     text = block.text.replace("depth=32", "depth=8")
-    if block.file:
-        with open(block.file, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        exec(compile(text, f"{page}: python", "exec"), {"__name__": "page"})
+    file = Path(block.file or "block.py")
+    file.write_text(text, encoding="utf-8")
+    if not block.file:
+        runpy.run_path(str(file))
 
 
 def run_command(page: str, words: list[str], call) -> None:
