@@ -64,7 +64,7 @@ def data(tmp_path_factory, cifar_root):
 
 @pytest.fixture
 def reader(data, tmp_path, monkeypatch):
-    """The working folder of a reader: what is in `data`. Drawn shapes are few, the list of networks has one, runs draw no charts."""
+    """The working folder of a reader: `data`. Drawn shapes are few, the list of networks has one, runs draw no charts."""
     for path in data.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
