@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib
 import os
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from paddle_cls.parallel import launch
 from paddle_cls.programs import models, train
 from paddle_cls.programs.settings.fields import Config
 from paddle_cls.system.entry import reported
+from paddle_cls.training.log import Log
 
 CHINESE = [name for name in ENGLISH if name != "CONTRIBUTING.md"]
 PETS = "python train.py --dataset folder --data-dir pets --model resnet"
@@ -62,11 +64,12 @@ def data(tmp_path_factory, cifar_root):
 
 @pytest.fixture
 def reader(data, tmp_path, monkeypatch):
-    """The working folder of a reader: what is in `data`. Drawn shapes are few, and the list of networks has one."""
+    """The working folder of a reader: `data`. Drawn shapes are few, the list of networks has one, runs draw no charts."""
     for path in data.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)        # half of the time
     monkeypatch.setattr(shapes, "COUNTS", {"train": 40, "val": 20})
     monkeypatch.setattr(models, "every", lambda: (models_table.row(name) for name in ["resnet"]))
     yield tmp_path
@@ -89,20 +92,19 @@ def run_all(page: str, call, monkeypatch) -> None:
         if block.not_run or block.language not in ("bash", "python"):
             continue
         if block.language == "python":
-            run_python(page, block)
+            run_python(block)
             continue
         for words in commands(block.text):
             run_command(page, words, call)
 
 
-def run_python(page: str, block: Block) -> None:
+def run_python(block: Block) -> None:
     """Run a Python block, or save it as the file that it names."""
     text = block.text.replace("depth=32", "depth=8")
-    if block.file:
-        with open(block.file, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        exec(compile(text, f"{page}: python", "exec"), {"__name__": "page"})
+    file = Path(block.file or "block.py")
+    file.write_text(text, encoding="utf-8")
+    if not block.file:
+        runpy.run_path(str(file))
 
 
 def run_command(page: str, words: list[str], call) -> None:
