@@ -83,8 +83,6 @@ class _Builder:
     def full_int_array(self) -> np.ndarray:
         return np.array(self.op.attributes["value"])
 
-    # what computes
-
     def conv2d(self) -> Step:
         (x, weight), a = self.inputs, self.op.attributes
         padding = list(a["paddings"])
@@ -186,8 +184,6 @@ class _Builder:
         if not isinstance(self.inputs[0], np.ndarray):
             raise Unsupported("a reshape")
         return self.inputs[0].reshape(self.inputs[1])
-
-    # activations
 
     def activate(self, number: float, alpha: float, beta: float) -> Step:
         kinds = (CONV, LINEAR, BINARY, NORM) if number == 1 else (CONV, LINEAR, BINARY)

@@ -233,8 +233,7 @@ def test_operations_in_numbers():
 def test_randaugment_draws_operations_and_directions(monkeypatch):
     calls = []
     for name in functional.OPERATIONS:
-        monkeypatch.setitem(functional.OPERATIONS, name,
-                            lambda image, strength, name=name: calls.append((name, strength)) or image)
+        monkeypatch.setitem(functional.OPERATIONS, name, lambda image, how, name=name: calls.append((name, how)) or image)
     draws = rng()
     for _ in range(700):
         randaugment(rgb(0), draws, 3, 6.0)
