@@ -9,8 +9,14 @@ operators), and below them `parallel` (several processes), `formats` (files of s
 """
 
 import warnings
+from typing import TYPE_CHECKING
 
 from .version import __version__
+
+if TYPE_CHECKING:                                  # what `__getattr__` gives, for type checkers
+    from .inference.predictor import Predictor
+    from .library import fit
+    from .training.callbacks import EarlyStop
 
 __all__ = ["EarlyStop", "Predictor", "__version__", "fit"]
 

@@ -13,7 +13,7 @@ from paddle import nn
 from . import models, ops
 from .checkpoints.info import About
 from .data.augment.mixing import train_batches
-from .data.dataset import Data
+from .data.dataset import Data, ReadyData
 from .data.images.transforms import HALF, Normalization
 from .data.loading import SHARE, transforms
 from .data.reader import Split, Transform
@@ -79,15 +79,15 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
     device = runtime.set_device(device)
     world.join(device)
     runtime.seed_step(seed, 0)
-    network, about = _network(model, data, size, model_name, dict(model_arguments or {}))
+    network, name, arguments = _network(model, data, size, model_name, dict(model_arguments or {}))
     trains, evaluates = transforms(data, size, augment if isinstance(augment, str) else "none")
     if not isinstance(augment, str):
         trains = partial(_augmented, augment, data.normalization, size)
     plan = Plan(epochs, batch_size, eval_batch_size, max_steps=max_steps, log_every=log_every,
                 fetch_every=1 if device == "cpu" else log_every, save_minutes=save_minutes)
-    for name in ("epochs", "batch_size", "eval_batch_size", "log_every"):
-        if getattr(plan, name) < 1:
-            raise UserError(f"fit: {name}={getattr(plan, name)} must be at least 1")
+    for count in ("epochs", "batch_size", "eval_batch_size", "log_every"):
+        if getattr(plan, count) < 1:
+            raise UserError(f"fit: {count}={getattr(plan, count)} must be at least 1")
     per_epoch, _ = plan.steps(len(data.train))
     changes = optimizer if isinstance(optimizer, paddle.optimizer.Optimizer) else \
         build_optimizer(optimizer, network, momentum=momentum, weight_decay=weight_decay)
@@ -99,7 +99,7 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
         with lock.training_in(folder, active=world.rank == 0):
             probe = evaluates(data.val.fetch(np.arange(min(4, len(data.val)))), np.random.default_rng(0))
             run = Run(folder, network, changes, ema=EMA(network, ema_decay) if ema_decay else None, world=world, probe=probe,
-                      about=About.of(about["name"], about["arguments"], classes=data.classes, image_size=size,
+                      about=About.of(name, arguments, classes=data.classes, image_size=size,
                                      normalization=dataclasses.asdict(data.normalization), dataset="own",
                                      outputs=1 if data.sigmoid else None))
             run.again = "resume=True"
@@ -130,8 +130,8 @@ def _augmented(change: Callable[[np.ndarray, np.random.Generator], np.ndarray], 
 
 
 def _network(model: str | nn.Layer, data: Data, size: int, name: str | None,
-             arguments: dict[str, object]) -> tuple[nn.Layer, dict[str, object]]:
-    """Return (the network, what a checkpoint says of how to build it). Raises UserError unless it answers in the right shape."""
+             arguments: dict[str, object]) -> tuple[nn.Layer, str, dict[str, object]]:
+    """Return (the network, the name and the arguments that build it again). Raises UserError unless it gives the right shape."""
     if isinstance(model, str):
         if name is not None:
             raise UserError(f"fit: model_name={name!r} goes with a layer; model={model!r} is a name already")
@@ -140,7 +140,7 @@ def _network(model: str | nn.Layer, data: Data, size: int, name: str | None,
         models.check_image_size(model, size)
         network = models.build_model(model, data.outputs, **arguments)
         models.check_logits(model, network, data.outputs, size)
-        return network, {"name": model, "arguments": arguments}
+        return network, model, arguments
     if not isinstance(model, nn.Layer):
         raise UserError(f"fit: model is {type(model).__name__}; give a name of the zoo, \"module:Net\" or a paddle.nn.Layer")
     with runtime.evaluating(model):
@@ -148,16 +148,20 @@ def _network(model: str | nn.Layer, data: Data, size: int, name: str | None,
     if not isinstance(logits, paddle.Tensor) or list(logits.shape) != [1, data.outputs]:
         found = list(logits.shape) if isinstance(logits, paddle.Tensor) else type(logits).__name__
         raise UserError(f"fit: the network gives {found} for one image; it must give logits of shape [1, {data.outputs}]")
-    return model, {"name": name or f"{models.UNNAMED}{type(model).__name__}", "arguments": arguments}
+    return model, name or f"{models.UNNAMED}{type(model).__name__}", arguments
 
 
 def _data(train: Data | Part, val: Part | None, classes: Sequence[str] | None, image_size: int | None,
-          normalization: Normalization | None) -> Data:
+          normalization: Normalization | None) -> ReadyData:
     """Return the data as one object. Raises UserError for shapes, kinds and labels that cannot be."""
     if isinstance(train, Data):
         if val is not None or classes is not None:
             raise UserError("fit: a Data has its validation split and its classes; leave out val and classes")
-        return train if normalization is None else dataclasses.replace(train, normalization=normalization)
+        if train.val is None:
+            raise UserError("fit: this Data has no validation split; give one of load_data, or its `train`, of which a part is "
+                            "held out")
+        ready = train.ready(train.train, train.val, drawn=train.drawn)
+        return ready if normalization is None else dataclasses.replace(ready, normalization=normalization)
     first = _split(train, "train")
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(int(first.labels.max()) + 1))
     _check_labels(first, names, "train")
@@ -169,7 +173,7 @@ def _data(train: Data | Part, val: Part | None, classes: Sequence[str] | None, i
     height, width = first.fetch(np.arange(1))[0].shape[:2]
     if image_size is None and height != width:
         raise UserError(f"fit: the images have {height}x{width} pixels; say with image_size to how many a side they are resized")
-    return Data(first, second, names, image_size or height, normalization or HALF)
+    return ReadyData(first, second, names, image_size or height, normalization or HALF)
 
 
 def _split(part: Part, where: str) -> Split:

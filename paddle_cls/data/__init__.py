@@ -1,11 +1,19 @@
 """Data: sets of images, readers of them, augmentation. Nothing here loads Paddle, and little before it is used."""
 
 import importlib
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:                                  # what `__getattr__` gives, for type checkers
+    from .dataset import Data, ReadyData
+    from .images.transforms import CIFAR10, HALF, Normalization
+    from .loading import DATASETS, SHARE, check_name, load_data, transforms
+    from .reader import Split
+
+__all__ = ["CIFAR10", "DATASETS", "HALF", "SHARE", "Data", "Normalization", "ReadyData", "Split", "check_name",
+           "load_data", "transforms"]
 _WHERE = {"CIFAR10": "images.transforms", "HALF": "images.transforms", "Normalization": "images.transforms", "Data": "dataset",
-          "Split": "reader", "DATASETS": "loading", "SHARE": "loading", "check_name": "loading", "load_data": "loading",
-          "transforms": "loading"}
-__all__ = sorted(_WHERE)
+          "ReadyData": "dataset", "Split": "reader", "DATASETS": "loading", "SHARE": "loading", "check_name": "loading",
+          "load_data": "loading", "transforms": "loading"}
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import named
 from ..errors import UserError, unknown
 from .augment.recipes import batched
-from .dataset import Data
+from .dataset import Data, ReadyData
 from .images.source import ImageSource
 from .images.transforms import eval_transform
 from .reader import Transform
@@ -62,7 +62,7 @@ def _loader(name: str) -> Callable[..., Data]:
 
 
 def load_data(name: str, root: Path | None = None, image_size: int | None = None, *, val_split: str | None = None,
-              holdout: float = 0.0, **more: Any) -> Data:
+              holdout: float = 0.0, **more: Any) -> ReadyData:
     """Return data set `name`, whole and checked.
 
     root: its folder; None for the cache folder (downloaded at need). image_size: pixels a side that will be used, to which
@@ -80,12 +80,13 @@ def load_data(name: str, root: Path | None = None, image_size: int | None = None
         flag = {"root": "data-dir"}.get(key, key.replace("_", "-"))
         raise UserError(f"--{flag} {given[key]}: not for data set {name!r}; leave it out, or choose another --dataset")
     given |= {"image_size": image_size, "val": val_split is None}
-    data = load(**{key: value for key, value in given.items() if key in taken})
-    if not isinstance(data, Data):
-        raise UserError(f"data set {name!r} gives a {type(data).__name__}, not a paddle_cls.data.Data")
-    if data.val is None or val_split is not None:
-        rest, part = hold_out(data.train, val_split or SHARE, "--val-split", data.classes)
-        data = replace(data, train=rest, val=part, drawn=True)
+    found = load(**{key: value for key, value in given.items() if key in taken})
+    if not isinstance(found, Data):
+        raise UserError(f"data set {name!r} gives a {type(found).__name__}, not a paddle_cls.data.Data")
+    if found.val is None or val_split is not None:
+        data = found.ready(*hold_out(found.train, val_split or SHARE, "--val-split", found.classes), drawn=True)
+    else:
+        data = found.ready(found.train, found.val, drawn=found.drawn)
     if holdout:
         if not data.sigmoid:
             raise UserError(f"--holdout: data set {name!r} has {len(data.classes)} classes, and only a yes has a threshold; "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.dataset import Data
+from ..data.dataset import ReadyData
 from ..data.reader import Reader, Split, Transform, batches, num_batches, prefetch
 from ..errors import UserError
 from ..evaluation import binary, metrics
@@ -49,7 +49,7 @@ class Plan:
 class Training:
     """The parts of a training."""
 
-    data: Data
+    data: ReadyData
     run: Run                                       # model and optimizer, where they stand, and their checkpoints
     objective: Objective
     updater: Updater
