@@ -108,7 +108,7 @@ def flags(case: Case, cls: type, *, most: int = 5, without: tuple[str, ...] = ()
 
 @target("settings", 14)
 def _settings(case: Case) -> object:
-    from paddle_cls.programs import grid, setup
+    from paddle_cls.programs import grid, run_folder, setup
     from paddle_cls.programs.settings import command_line, fields
     case.copy("table.csv")
     case.copy("pets")
@@ -116,7 +116,7 @@ def _settings(case: Case) -> object:
     if program in ("train.py", "lr_find"):
         cls = fields.Config if program == "train.py" else fields.LrFindConfig
         found = setup.settings(flags(case, cls), program, "", cls)
-        setup.check_folder(found)
+        run_folder.check(found)
         setup.refuse_run_flags(found, program)
     elif program == "grid":
         words = ["--grid", "seed=0,1", *flags(case, fields.GridConfig)]

@@ -72,7 +72,7 @@ def combinations(found: Mapping[str, Sequence[str]], argv: Sequence[str], root: 
         folders.add(folder)
         flags = [*argv, *itertools.starmap(_flag, chosen.items()), f"--output-dir={folder}"]
         try:
-            run = Trial(chosen, flags, setup.settings(flags, PROGRAM, __doc__))
+            run = Trial(chosen, flags, setup.settings(flags, PROGRAM, __doc__, Config))
             setup.check_model(run.config)
             _check_same(run.config)
         except UserError as error:
@@ -91,11 +91,11 @@ def _flag(name: str, value: str) -> str:
 
 
 def _check_same(config: Config) -> None:
-    saved = config.output_dir / "config.yaml"
+    saved = config.folder / "config.yaml"
     before = read_yaml(saved) if saved.exists() else {}
     for name in SAME:
         if name in before and before[name] != getattr(config, name):
-            raise UserError(f"{config.output_dir} holds a run with {name} = {before[name]}, not {getattr(config, name)}; choose "
+            raise UserError(f"{config.folder} holds a run with {name} = {before[name]}, not {getattr(config, name)}; choose "
                             f"another --output-dir")
 
 
@@ -128,8 +128,8 @@ def main(argv: list[str]) -> int:
     runs = combinations(found, without_grid(argv), root)
     states: dict[str, str] = {}
     for number, run in enumerate(runs, 1):
-        title, folder = f"[{number}/{len(runs)}] {run.name}", run.config.output_dir
-        if finished(run.config.output_dir, run.config.epochs, run.config.max_steps):
+        title, folder = f"[{number}/{len(runs)}] {run.name}", run.config.folder
+        if finished(run.config.folder, run.config.epochs, run.config.max_steps):
             print(f"{title}: finished before, skipped ({folder})", flush=True)
             states[run.name] = "done"
             continue
@@ -150,11 +150,11 @@ def main(argv: list[str]) -> int:
 
 def write(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[Trial], states: Mapping[str, str]) -> None:
     """Write grid.md, grid.csv, grid.png and vdl/. states: what became of each run, by its name."""
-    last = {run.name: (rows(run.config.output_dir) or [{}])[-1] for run in runs}
+    last = {run.name: (rows(run.config.folder) or [{}])[-1] for run in runs}
     titles = {title: name for title, name in FIGURES.items() if any(name in row for row in last.values())}
     table = [[*found, *titles, "minutes", "state"]]
     for run in runs:
-        minutes = sum(row["seconds"] for row in rows(run.config.output_dir)) / 60
+        minutes = sum(row["seconds"] for row in rows(run.config.folder)) / 60
         table.append([*run.values.values(), *(_digits(last[run.name].get(name)) for name in titles.values()), f"{minutes:.1f}",
                       states[run.name]])
     text = markdown(table)
@@ -197,10 +197,10 @@ def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[T
     figure = plots.grid_chart(found, [(run.values, row["val/acc1"]) for run, row in runs], "accuracy after the last epoch")
     write_bytes(root / "grid.png", plots.png(plots.pixels(figure)))
     for run, _ in runs:
-        with LogWriter(logdir=str(root / "vdl" / run.config.output_dir.name)) as writer:
+        with LogWriter(logdir=str(root / "vdl" / run.config.folder.name)) as writer:
             chosen = {name: getattr(run.config, name) for name in found}
             writer.add_hparams({name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
                                 for name, value in chosen.items()}, ["val/acc1", "val/loss"])
-            for row in rows(run.config.output_dir):
+            for row in rows(run.config.folder):
                 for name in ("val/acc1", "val/loss"):
                     writer.add_scalar(name, row[name], row["step"])

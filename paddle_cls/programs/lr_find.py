@@ -6,7 +6,7 @@ rate. Of train.py's settings lr, schedule, epochs, max_steps, ema_decay and npro
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..parallel.world import World
 from ..system import runtime
 from ..system.files import write_bytes, write_text, writing
-from . import setup
+from . import run_folder, setup
 from .settings.fields import LrFindConfig
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
     setup.refuse_run_flags(config, PROGRAM)
     if config.lr_to <= config.lr_from:
         raise UserError(f"--lr-to {config.lr_to} must be over --lr-from {config.lr_from}")
-    setup.check_folder(config)
+    run_folder.check(config)
     runtime.prepare()
     rates = rising(config.lr_from, config.lr_to, config.steps)
     found = until_divergence(search(config, rates))
@@ -120,21 +120,21 @@ def main(argv: list[str]) -> int:
         answer = suggest(rates, smoothed, diverged=diverged)
         marks = {"lowest": answer.lowest, "suggested": answer.suggested}
     finally:                                       # the picture helps where there is nothing to suggest
-        write(config.output_dir, rates[:len(found)], found, smoothed, marks)
+        write(config.folder, rates[:len(found)], found, smoothed, marks)
     every = max(1, len(rates) // 10)
     print("| learning rate | loss | smoothed |\n| --- | --- | --- |")
     for row in list(zip(rates, found, smoothed, strict=True))[::every]:
         print("| {:.2e} | {:.4f} | {:.4f} |".format(*row))
     print(f"{'the loss diverged' if diverged else 'not diverged'} after {len(rates)} steps, at {rates[-1]:.3g}; lowest at "
-          f"{answer.lowest:.3g}; {config.output_dir}/lr_find.png")
+          f"{answer.lowest:.3g}; {config.folder}/lr_find.png")
     if answer.note:
         print(answer.note)
     print(f"suggestion, a tenth of the rate of the lowest loss: --lr {answer.suggested:.2g}")
-    print(json.dumps({"output_dir": str(config.output_dir), **answer._asdict()}))
+    print(json.dumps({"output_dir": str(config.folder), **answer._asdict()}))
     return 0
 
 
-def search(config: LrFindConfig, rates: Sequence[float]) -> Iterator[float]:
+def search(config: LrFindConfig, rates: np.ndarray) -> Iterator[float]:
     """Yield the training loss at each rate, from the data and the network that the settings ask for."""
     from tqdm import tqdm
 

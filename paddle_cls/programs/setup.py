@@ -1,20 +1,17 @@
-"""From the settings to the parts of a training: run folder, data, network. Shared by the programs, which alone see a Config."""
+"""From the settings to the parts of a training: data, network, optimizer. Shared by the programs, which alone see a Config."""
 
 import dataclasses
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from .. import models
-from ..errors import UserError, printable
+from ..errors import UserError
 from ..parallel.world import World
-from ..system import lock, memory, runtime
-from ..system.files import read_bytes, write_text, writing
-from . import console_lines
-from .settings.command_line import check_together, keyword_arguments, parse, read_yaml, to_yaml
+from ..system import memory, runtime
+from ..system.files import read_bytes
+from .settings.command_line import check_together, keyword_arguments, parse, read_yaml
 from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
 from .settings.own_code import check_named, folder_name
 
@@ -23,15 +20,16 @@ if TYPE_CHECKING:
     from paddle import nn
 
     from ..checkpoints import pretrained
-    from ..data.dataset import Data
+    from ..data.dataset import ReadyData
     from ..data.reader import Reader, Split, Transform
     from ..inference.predictor import Predictor
     from ..training import freezing
     from ..training.objective import Objective
-    from ..training.run import Run
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def settings(argv: list[str], program: str, description: str, cls: type = Config, root: Path = Path("output")) -> Config:
+def settings(argv: list[str], program: str, description: str, cls: type[AnyConfig], root: Path = Path("output")) -> AnyConfig:
     """Return the settings: the defaults, below the run's own when it is resumed, below --config, below the flags.
 
     cls: Config or a class derived from it. root: folder of the output folders that are not named.
@@ -67,23 +65,6 @@ def refuse_run_flags(config: Config, program: str) -> None:
             raise UserError(f"--{name.replace('_', '-')} is of no use in {program}; leave it out")
 
 
-def check_folder(config: Config) -> None:
-    """Raise UserError if the run folder holds another run or lies among the pictures, or where there are no pictures."""
-    from ..data.loading import check_root
-    check_root(config.data_dir)                    # here: several processes would find that after seconds only
-    folder = config.output_dir
-    if config.dataset == "folder" and config.data_dir:
-        own, data = (Path(os.path.realpath(path)) for path in (folder, config.data_dir))
-        if own.is_relative_to(data):
-            raise UserError(f"--output-dir {folder}: lies in the folder of the pictures, --data-dir {config.data_dir}; choose "
-                            f"another --output-dir")
-    run = lock.run_in(folder)
-    if run and not config.resume:
-        raise UserError(f"{folder} holds a run ({run}); add --resume to continue it, or choose another --output-dir")
-    if config.resume and not run:
-        print(f"{folder}: nothing to resume yet; starting from the beginning", flush=True)
-
-
 def check_model(config: Config) -> None:
     """Raise UserError unless the model, the device, the precision and the pretrained weights can be had."""
     runtime.mixed_precision(config.amp, runtime.set_device(config.device))
@@ -99,7 +80,7 @@ def check_model(config: Config) -> None:
 def weights(config: Config) -> Path | None:
     """Return the file of pretrained weights, downloaded at need; None without, and where a run is resumed that has its own."""
     from ..checkpoints import checkpoint, pretrained
-    resumed = config.resume and checkpoint.exists(config.output_dir / "last")
+    resumed = config.resume and checkpoint.exists(config.folder / "last")
     return pretrained.fetch(config.pretrained) if config.pretrained and not resumed else None
 
 
@@ -113,8 +94,8 @@ def model_settings(config: Config) -> dict:
             **keyword_arguments(further, config.model_args or {}, f"--model-args of {config.model}")}
 
 
-def load(config: Config, world: World) -> "Data":
-    """Return the Data; where it must be downloaded, the first process does so for all.
+def load(config: Config, world: World) -> "ReadyData":
+    """Return the data; where it must be downloaded, the first process does so for all.
 
     Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
     """
@@ -124,14 +105,14 @@ def load(config: Config, world: World) -> "Data":
         data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
     _check_memory(config, data, world.size)
-    split = config.output_dir / "split.csv"
-    if data.drawn and split.exists() and read_bytes(split) != split_csv(data).encode():
+    split = config.folder / "split.csv"
+    if data.drawn and split.exists() and read_bytes(split) != (split_csv(data) or "").encode():
         raise UserError(f"{split}: lists other pictures than there are now, of which other ones would be drawn to validate on; "
                         f"bring them back, or name split.csv as data: --dataset table --table")
     return data
 
 
-def _check_memory(config: Config, data: "Data", processes: int) -> None:
+def _check_memory(config: Config, data: "ReadyData", processes: int) -> None:
     """Raise UserError unless the pixels of a batch fit into the memory: decoded, as numbers, and as the network's input."""
     side = config.image_size or data.image_size
     batches = [("--eval-batch-size", min(config.eval_batch_size, len(data.val)))]
@@ -142,8 +123,8 @@ def _check_memory(config: Config, data: "Data", processes: int) -> None:
         memory.check(needed, f"{images} images of {side}x{side} pixels ({flag}) take", f"lower {flag} or --image-size")
 
 
-def load_for(predictor: "Predictor", path: Path, config: Config) -> "Data":
-    """Return the Data that `config` names. Raises UserError unless it has the classes of the checkpoint `path`."""
+def load_for(predictor: "Predictor", path: Path, config: Config) -> "ReadyData":
+    """Return the data that `config` names. Raises UserError unless it has the classes of the checkpoint `path`."""
     data = load(config, World())
     if list(data.classes) != predictor.classes:
         raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
@@ -163,7 +144,7 @@ def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarr
     return np.concatenate(logits)
 
 
-def objective(config: Config, data: "Data") -> "Objective":
+def objective(config: Config, data: "ReadyData") -> "Objective":
     """Return what the settings want to be small: the loss of a sample."""
     from ..data import sampling
     from ..training.objective import Objective
@@ -172,7 +153,7 @@ def objective(config: Config, data: "Data") -> "Objective":
     return Objective(config.label_smoothing, weights)
 
 
-def batches(config: Config, data: "Data", transform: "Transform", world: World, *, epoch: int, start: int = 0,
+def batches(config: Config, data: "ReadyData", transform: "Transform", world: World, *, epoch: int, start: int = 0,
             stop: int | None = None) -> "Reader":
     """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
     from ..data.augment.mixing import train_batches
@@ -181,7 +162,7 @@ def batches(config: Config, data: "Data", transform: "Transform", world: World, 
                          cutmix=config.cutmix)
 
 
-def build(config: Config, data: "Data") -> "tuple[nn.Layer, dict]":
+def build(config: Config, data: "ReadyData") -> "tuple[nn.Layer, dict]":
     """Return (the network, the arguments it was built with)."""
     arguments = model_settings(config)
     size = config.image_size or data.image_size
@@ -193,9 +174,9 @@ def build(config: Config, data: "Data") -> "tuple[nn.Layer, dict]":
     return model, arguments
 
 
-def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "Data",
-          world: World) -> "tuple[pretrained.Report | None, freezing.Freezing]":
-    """Set the pretrained weights and freeze layers; return (the Report, None where there are no `weights` to set; Freezing)."""
+def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "ReadyData",
+          world: World) -> "tuple[pretrained.LoadReport | None, freezing.Freezer]":
+    """Set the pretrained weights and freeze layers; return (the LoadReport, None without `weights` to set; the Freezer)."""
     from ..checkpoints import pretrained
     from ..training import freezing
     if not config.pretrained:
@@ -216,34 +197,3 @@ def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer"
     from ..training.optimizers import build_optimizer
     return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
                            decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)
-
-
-def introduce(config: Config, run: "Run", data: "Data", resumed: bool, speed: str,
-              report: "pretrained.Report | None" = None) -> None:
-    """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
-    from ..data.manifest import split_csv
-    folder = config.output_dir
-    split = split_csv(data) if data.drawn else None
-    with writing(folder):
-        new = not (folder / "config.yaml").exists()
-        try:
-            if split is not None:
-                write_text(folder / "split.csv", split)
-            write_text(folder / "config.yaml", to_yaml(config))
-            if report:
-                write_text(folder / "pretrained.txt", report.text())
-        except OSError:
-            for name in ("split.csv", "config.yaml", "pretrained.txt") if new else ():
-                (folder / name).unlink(missing_ok=True)
-            raise
-    print(console_lines.changed(config))
-    print(f"{models.count_parameters(run.model):,} parameters train; {len(data.train):,} training and {len(data.val):,} "
-          f"validation images of {len(data.classes)} classes; run folder {config.output_dir}")
-    if report:
-        print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
-              sep="\n  ")
-    for note in (*data.notes, speed, *console_lines.cuts(config, len(data.train))):
-        print(printable(note))
-    if resumed:
-        print(f"resumed {config.output_dir}/last: {run.epoch} epochs and {run.step} steps are done")
-    sys.stdout.flush()

@@ -10,12 +10,14 @@ import sys
 import time
 from functools import partial
 
+import numpy as np
+
 from ..errors import NotFinite
 from ..named import is_named
 from ..parallel import launch, machines
 from ..parallel.world import World
 from ..system import entry, lock, runtime
-from . import console_lines, setup
+from . import console_lines, run_folder, setup
 from .settings.fields import Config
 
 PROGRAM = "train.py"
@@ -23,15 +25,15 @@ PROGRAM = "train.py"
 
 def main(argv: list[str]) -> int:
     """Run one training or evaluation; return the exit status."""
-    config = setup.settings(argv, PROGRAM, __doc__)
+    config = setup.settings(argv, PROGRAM, __doc__, Config)
     runtime.prepare()
     if config.eval_only:
         return evaluate(config)
     world = World()
     launch.end_with_launcher()
-    with lock.training_in(config.output_dir, active=world.rank == 0):
+    with lock.training_in(config.folder, active=world.rank == 0):
         if world.rank == 0:
-            setup.check_folder(config)
+            run_folder.check(config)
         return start(config, world)
 
 
@@ -42,12 +44,12 @@ def start(config: Config, world: World) -> int:
         setup.check_model(config)                 # here, that its mistakes are told once and at once
         print(f"{count} processes: {reason}", flush=True)
         return launch.run(entry.again(), count,
-                             remedy=f"Continue with --resume --output-dir {config.output_dir}")
+                             remedy=f"Continue with --resume --output-dir {config.folder}")
     try:
         return train(config, world)
     except NotFinite as error:
         if world.rank == 0:
-            last = config.output_dir / error.checkpoint
+            last = config.folder / error.checkpoint
             kept = f"{last} is the last good checkpoint" if last.with_suffix(".json").exists() else "no good checkpoint yet"
             print(f"{PROGRAM}: error: {error}; {kept}; try a lower --lr, --warmup-epochs 1 or --clip-norm 1",
                   file=sys.stderr, flush=True)
@@ -55,7 +57,7 @@ def start(config: Config, world: World) -> int:
     except RuntimeError as error:
         if world.size == 1 or not machines.is_lost_exchange(error):
             raise
-        machines.tell_loss(PROGRAM, config.output_dir, error)
+        machines.tell_loss(PROGRAM, config.folder, error)
         return 1
 
 
@@ -65,7 +67,7 @@ def evaluate(config: Config) -> int:
     from ..checkpoints import checkpoint
     from ..evaluation import metrics
     from ..inference.predictor import Predictor
-    path = checkpoint.resolve(config.checkpoint or config.output_dir)
+    path = checkpoint.resolve(config.checkpoint or config.folder)
     predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta,
                                           model=config.model if is_named(config.model) else None)
     data = setup.load_for(predictor, path, config)
@@ -81,7 +83,7 @@ def train(config: Config, world: World) -> int:
     cast, scaler = runtime.mixed_precision(config.amp, device)
     world.join(device)
     if world.size > 1:
-        machines.watch(PROGRAM, config.output_dir)
+        machines.watch(PROGRAM, config.folder)
 
     from .. import ops
     from ..checkpoints.info import About
@@ -110,10 +112,10 @@ def train(config: Config, world: World) -> int:
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
     ema = optimizers.EMA(model, config.ema_decay) if config.ema_decay else None
 
-    run = Run(config.output_dir, model, optimizer, ema=ema, scaler=scaler, world=world, about=About.of(
+    run = Run(config.folder, model, optimizer, ema=ema, scaler=scaler, world=world, about=About.of(
         config.model, arguments, dataset=config.dataset, classes=data.classes, outputs=data.outputs,
         image_size=config.image_size or data.image_size, normalization=dataclasses.asdict(data.normalization)),
-        probe=eval_transform(data.val.fetch(range(min(4, len(data.val)))), None))
+        probe=eval_transform(data.val.fetch(np.arange(min(4, len(data.val)))), np.random.default_rng(0)))
     with world.first():                            # who finishes first what a killed process had not renamed yet
         resumed = config.resume and run.resume(per_epoch)
     if resumed or config.pretrained:
@@ -121,8 +123,8 @@ def train(config: Config, world: World) -> int:
     machines.check_alike(world, dataclasses.asdict(config), data.classes,
                          {"training": data.train.labels, "validation": data.val.labels}, run.step)
     if world.rank == 0:
-        read_rows(config.output_dir / "metrics.jsonl")         # a broken one is refused before anything is written
-        setup.introduce(config, run, data, resumed, speed, report)
+        read_rows(config.folder / "metrics.jsonl")         # a broken one is refused before anything is written
+        run_folder.introduce(config, run, data, resumed, speed, report)
     updater = Updater(world.parallel(model, changing=bool(config.unfreeze_epochs)), optimizer, schedule, seed=config.seed,
                       clip_norm=config.clip_norm, accumulate=config.accumulate, ema=run.ema, scaler=scaler, cast=cast,
                       tensor=runtime.copier(device), world=world)
@@ -135,7 +137,7 @@ def train(config: Config, world: World) -> int:
         return 128 + done.signal
     if world.rank == 0:
         seconds = None if started is None else time.monotonic() - started
-        print(console_lines.finished(run.epoch, done.metrics, done.best, seconds, config.output_dir, PROGRAM))
+        print(console_lines.finished(run.epoch, done.metrics, done.best, seconds, config.folder, PROGRAM))
         print(json.dumps({"output_dir": str(done.output_dir), "visualdl": str(done.visualdl), "step": done.step,
                           "final": done.metrics, "best": done.best}), flush=True)
     return 0

@@ -14,6 +14,7 @@ from paddle_cls.data.augment.recipes import batched, parse
 from paddle_cls.errors import UserError
 from paddle_cls.programs import infer, report, setup, train
 from paddle_cls.programs import models as lister
+from paddle_cls.programs.settings.fields import Config
 
 CODE = '''
 import numpy as np
@@ -102,7 +103,7 @@ def test_a_run_of_own_parts_trains_and_answers(own, call_in_memory):
     done = call_in_memory(report, "mine", "--model", "own_door:Net", "--dataset", "own_door:pictures", "--device", "cpu",
                           "--pictures", 1)
     assert done.status == 0 and (own / "mine/report/report.html").exists()
-    assert setup.settings([*map(str, flags), "--resume"], "train.py", "").model == "own_door:Net"
+    assert setup.settings([*map(str, flags), "--resume"], "train.py", "", Config).model == "own_door:Net"
 
 
 @pytest.mark.parametrize("name", ["os:system", "stranger:Net", "own_door:Net"])

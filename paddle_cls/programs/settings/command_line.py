@@ -16,8 +16,11 @@ from ...formats import plain_yaml
 from ...formats.plain_yaml import NUMBER, WHOLE, shown
 from .fields import GROUPS, NOT_SAVED, Config, option
 
+Settings = typing.TypeVar("Settings")              # a dataclass of settings
 
-def parse(cls: type, argv: Sequence[str], *, program: str, description: str, base: Mapping | None = None):
+
+def parse(cls: type[Settings], argv: Sequence[str], *, program: str, description: str,
+          base: Mapping | None = None) -> tuple[Settings, set[str]]:
     """Return (an instance of dataclass `cls`, the set of names given) from flags, which override a --config file.
 
     Only Config and what is derived from it read --config. base: values below both, for a resumed run. Raises UserError.
@@ -40,8 +43,9 @@ def read_yaml(path: str | Path, cls: type = Config) -> dict:
         return {}
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: must hold 'key: value' lines, not a {type(loaded).__name__}")
+    names = {field.name for field in dataclasses.fields(cls)}
     for name in loaded:
-        if name in cls.__dataclass_fields__ and typing.get_origin(_kind(cls, name)[0]) is tuple:
+        if name in names and typing.get_origin(_kind(cls, name)[0]) is tuple:
             raise UserError(f"{path}: {name} goes on the command line: --{name} NAME=VALUE,...")
     return {str(name): coerce(cls, str(name), value, f"{path}: {name}") for name, value in loaded.items()}
 

@@ -105,6 +105,12 @@ class Config:
     checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
     tta: str = option("none", "views of an image that --eval-only averages: mirrored; all mirrored ways; ten crops", choices=TTA)
 
+    @property
+    def folder(self) -> Path:
+        """The run folder, which is known from `setup.settings` on."""
+        assert self.output_dir is not None, "setup.settings names the run folder"
+        return self.output_dir
+
 
 @dataclasses.dataclass(frozen=True)
 class LrFindConfig(Config):
