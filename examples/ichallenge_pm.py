@@ -8,7 +8,9 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", module=r"paddle\.")      # such as that it found no ccache
 
 import io
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -23,15 +25,16 @@ from paddle_cls.system.files import write_bytes
 from paddle_cls.training.optimizers import build_optimizer
 
 OUTPUT = Path("output/palm")                       # git ignores output/
+Reader = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]         # images float32 (N, 3, H, W), labels float32 (N, 1)
 # In the tutorial LeNet does not learn: its weights start where the sigmoids are flat, and its fc1 takes steps 300 times
 # too large. Elsewhere the learning rate and the optimizer are the tutorial's.
-RECIPES = {
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "alexnet": ({}, {"name": "momentum"}),
     "lenet": ({"init": "zero_mean"}, {"name": "adam", "lr_scale": {"fc1": 0.003}}),
 }
 
 
-def evaluation(model, reader) -> dict[str, float]:
+def evaluation(model: paddle.nn.Layer, reader: Reader) -> dict[str, float]:
     """Return loss, accuracy, AUC and more over all samples of `reader`."""
     model.eval()
     logits, labels = [], []
@@ -42,7 +45,8 @@ def evaluation(model, reader) -> dict[str, float]:
     return metrics.classification(np.concatenate(logits), np.concatenate(labels)[:, 0].astype(int)).flat()
 
 
-def train(model, optimizer, train_reader, valid_reader, epochs: int) -> None:
+def train(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, train_reader: Reader, valid_reader: Reader,
+          epochs: int) -> None:
     """Train for `epochs` passes, validate after each, and save the weights and the optimizer's state at the end."""
     for epoch in range(1, epochs + 1):
         model.train()

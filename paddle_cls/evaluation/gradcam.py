@@ -1,6 +1,6 @@
 """Grad-CAM: where in a picture a network finds what speaks for a class."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -32,8 +32,8 @@ def heat_maps(model: nn.Layer, images: np.ndarray, targets: np.ndarray, *, size:
     """
     runs: list[tuple[str, nn.Layer, paddle.Tensor]] = []
 
-    def note(name: str, layer: nn.Layer):
-        def hook(_, inputs, output) -> None:
+    def note(name: str, layer: nn.Layer) -> Any:   # Paddle's handle, which removes the hook
+        def hook(_: nn.Layer, inputs: object, output: object) -> None:
             if isinstance(output, paddle.Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
                 runs.append((name, layer, output))
         return layer.register_forward_post_hook(hook)

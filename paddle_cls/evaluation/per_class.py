@@ -64,8 +64,8 @@ def calibration(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict:
     for m in range(bins):
         here = index == m
         some = bool(here.any())
-        accuracy, sure = (float(values[here].mean()) if some else None for values in (right, confidence))
-        rows.append({"low": m / bins, "high": (m + 1) / bins, "samples": int(here.sum()), "accuracy": accuracy,
-                     "confidence": sure})
-        error += here.mean() * abs(accuracy - sure) if some else 0.0
+        accuracy, sure = (float(values[here].mean()) if some else 0.0 for values in (right, confidence))
+        rows.append({"low": m / bins, "high": (m + 1) / bins, "samples": int(here.sum()), "accuracy": accuracy if some else None,
+                     "confidence": sure if some else None})
+        error += here.mean() * abs(accuracy - sure)
     return {"ece": float(error), "bins": rows}

@@ -142,7 +142,7 @@ def samples_chart(images: np.ndarray, labels: np.ndarray, probabilities: np.ndar
     return figure
 
 
-def curves_chart(rows: Sequence[dict]) -> Figure:
+def curves_chart(rows: Sequence[Mapping]) -> Figure:
     """Return loss and error rate per epoch, of training and validation. rows: the epochs' lines of a metrics.jsonl."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "error_rate"), strict=True):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Predictor:
             check_arguments(info.model.name, info.outputs, info.model.arguments)
         except UserError as error:
             raise UserError(f"{path}.json: {error}; use another checkpoint") from None
-        about = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
+        about: dict[str, Any] = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
 
         def load_model() -> "nn.Layer":
             model = build_model(**about)

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import named
 from ..errors import UserError, unknown
@@ -183,7 +183,7 @@ def _without_weights(name: str, num_classes: int, given: Mapping[str, object]) -
         return constructor(name)(num_classes=num_classes, **given)
 
 
-def head(model: "nn.Layer", name: str, num_classes: int, **kwargs) -> list[str]:
+def head(model: "nn.Layer", name: str, num_classes: int, **kwargs: Any) -> list[str]:
     """Return the names of the weights of `model`, which `build_model` made of the same arguments, that depend on num_classes.
 
     They are found by building the model once more, without weights, for another number of classes: that holds for every

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Constructor = TypeVar("Constructor", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,10 @@ class About:
 NOTHING_TOLD = About("-", image_size=None)         # of a network without @about
 
 
-def about(paper: str, **facts) -> Callable:
+def about(paper: str, **facts: Any) -> Callable[[Constructor], Constructor]:
     """Return a decorator that keeps About(paper, **facts) as a constructor's attribute `about`."""
-    def decorate(constructor: Callable) -> Callable:
-        constructor.about = About(paper, **facts)
+    def decorate(constructor: Constructor) -> Constructor:
+        described: Any = constructor               # a function, of which type checkers know no attributes
+        described.about = About(paper, **facts)
         return constructor
     return decorate

@@ -58,7 +58,7 @@ def check_logits(name: str, model: "nn.Layer", outputs: int, image_size: int) ->
 
 def _signature(name: str, constructor: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
-        found = inspect.signature(constructor, eval_str=True).parameters
+        found: Mapping[str, inspect.Parameter] = inspect.signature(constructor, eval_str=True).parameters
     except NameError:                              # an annotation that only type checkers see
         found = inspect.signature(constructor).parameters
     except (TypeError, ValueError):                # of some functions written in C

@@ -29,7 +29,7 @@ def to_nchw(x: Any) -> Any:
     return x.transpose([0, 3, 1, 2]) if isinstance(x, paddle.Tensor) and x.ndim == 4 else x
 
 
-def _usable(x) -> bool:
+def _usable(x: object) -> bool:
     """Return whether the operators take x: a float32 CPU tensor of 4 dimensions, in dynamic mode."""
     if not (paddle.in_dynamic_mode() and isinstance(x, paddle.Tensor)):
         return False

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..data import SHARE, quality
-from ..data.manifest import Manifest
+from ..data.manifest import Manifest, pictures_of
 from ..data.sets import folder, table
 from ..data.splits import hold_out, read
 from ..errors import UserError, printable, report_all
@@ -63,7 +63,7 @@ def check_sheet(sheet: Path) -> None:
 def _refuse_input(options: argparse.Namespace, manifest: Manifest) -> None:
     if not options.sheet.exists():
         return
-    images = (split.images.path(place) for split in quality.splits_of(manifest).values() for place in range(len(split)))
+    images = (pictures_of(split).path(place) for split in quality.splits_of(manifest).values() for place in range(len(split)))
     for path in (options.path, *([options.val_table] if options.val_table else []), *images):
         if os.path.exists(path) and os.path.samefile(options.sheet, path):
             raise UserError(f"--sheet {options.sheet}: is one of the files to check; name another file")

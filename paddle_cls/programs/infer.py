@@ -62,7 +62,8 @@ def main(argv: list[str]) -> int:
         else:
             name = os.fsencode(path).decode("utf-8", "replace")      # a name that is no UTF-8 could not be written
             verdict = predictor.verdict(result)
-            answers.append(Answer(name, top(result, predictor.classes, config.topk, verdict and verdict["verdict"]), verdict))
+            said = verdict["verdict"] if verdict else None
+            answers.append(Answer(name, top(result, predictor.classes, config.topk, said), verdict))
     if not answers:
         more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
         raise UserError(failures[0] + more)

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 from .. import models
@@ -35,9 +35,11 @@ def main(argv: list[str]) -> int:
     if not config.model and (config.model_args or config.image_size):
         raise UserError("--model-args and --image-size are for one network: name it with --model")
     runtime.prepare()
-    rows = iter([one(config)]) if config.model else every()
-    with contextlib.closing(rows) if not config.model else contextlib.nullcontext():       # `| head` stops the counting
-        show(rows, config)
+    if config.model:
+        show(iter([one(config.model, config)]), config)
+    else:
+        with contextlib.closing(every()) as rows:  # `| head` stops the counting
+            show(rows, config)
     return 0
 
 
@@ -58,16 +60,16 @@ def show(rows: Iterator[dict], config: ListConfig) -> None:
             print(catalog.text(row), flush=True)
 
 
-def one(config: ListConfig) -> dict:
+def one(name: str, config: ListConfig) -> dict:
     """Return the row of one network. Raises UserError."""
-    models.check_name(config.model)
+    models.check_name(name)
     if config.image_size:
-        models.check_image_size(config.model, config.image_size)
-    return catalog.row(config.model, config.image_size, **keyword_arguments(
-        models.model_arguments(config.model), config.model_args or {}, f"--model-args of {config.model}"))
+        models.check_image_size(name, config.image_size)
+    return catalog.row(name, config.image_size, **keyword_arguments(
+        models.model_arguments(name), config.model_args or {}, f"--model-args of {name}"))
 
 
-def every() -> Iterator[dict]:
+def every() -> Generator[dict, None, None]:
     """Yield the row of each network, in the order of MODELS, counted by all cores."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(runtime.cores(), spawn, initializer=launch.prepare_worker) as pool:

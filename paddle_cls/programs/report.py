@@ -56,8 +56,8 @@ def main(argv: list[str]) -> int:
         with writing(place):
             for name, content in pngs.items():
                 (place / name).write_bytes(content)
-            for name, content in (("figures.json", text), ("report.html", page.render(figures, pngs))):
-                (place / name).write_text(content, encoding="utf-8", errors="replace")       # of file names that are no UTF-8
+            for name, written in (("figures.json", text), ("report.html", page.render(figures, pngs))):
+                (place / name).write_text(written, encoding="utf-8", errors="replace")       # of file names that are no UTF-8
     shown = ", ".join(f"{name} {value:.4f}" for name, value in figures["summary"].items())
     print(f"{folder / 'report.html'}: {shown}")
     return 0
@@ -161,14 +161,14 @@ def gallery(predictor: "Predictor", split: "Split", probabilities: np.ndarray,
                                             size=side) for word, targets in wanted.items()}
             for found in maps.values():
                 source = {"layer": found.layer, "cells": list(found.cells)}
-            for i, image in enumerate(images):
+            for i, (image, verdict) in enumerate(zip(images, said, strict=True)):
                 name, small = f"{kind}_{len(shown[kind]) + 1:02d}", resize(image, side)
                 arrays[f"{name}.png"] = small
                 arrays |= {f"{name}_{word}.png": plots.overlay(small, found.maps[i]) for word, found in maps.items()}
                 shown[kind].append({
                     "file": f"{name}.png", "name": split.name(part[i]), "class": classes[labels[i]],
                     "answer": classes[answers[i]], "probability": float(probabilities[part[i], answers[i]]),
-                    **({"positive": said[i]["positive"], "yes": said[i]["probability"], "threshold": said[i]["threshold"]}
-                       if said[i] else {}),
+                    **({"positive": verdict["positive"], "yes": verdict["probability"], "threshold": verdict["threshold"]}
+                       if verdict else {}),
                     "heat": [{"class": classes[wanted[word][i]], "file": f"{name}_{word}.png"} for word in maps]})
     return shown, arrays, source

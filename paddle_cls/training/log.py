@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..checkpoints import schema
+from ..data.images.source import ImageSource
 from ..data.reader import Batch
 from ..errors import UserError
 from ..system.files import read_bytes, write_text, writing
@@ -102,7 +103,7 @@ class Log:
             self.scalars(step, values)
         self.last = step
 
-    def pictures(self, step: int, images: np.ndarray, logits: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+    def pictures(self, step: int, images: ImageSource, logits: np.ndarray, labels: np.ndarray, classes: Sequence[str],
                  parameters: Sequence, *, threshold: float | None = None, last: bool = False) -> None:
         """Write the charts of an evaluation and histograms of two weights: if it is the `last`, or due.
 

@@ -11,8 +11,8 @@ from ..paddle_internals import norms, statistics
 
 Schedule = Callable[[int], float]                  # optimizer step, from 0 -> learning rate
 # What Paddle's optimizers keep of each weight, and its first value: one number, or (None) zeros of the weight's shape.
-_ADAM = {"moment1": None, "moment2": None, "beta1_pow_acc": 0.9, "beta2_pow_acc": 0.999}
-_KEPT = {"Adam": _ADAM, "AdamW": _ADAM, "Momentum": {"velocity": None}}
+_ADAM: dict[str, float | None] = {"moment1": None, "moment2": None, "beta1_pow_acc": 0.9, "beta2_pow_acc": 0.999}
+_KEPT: dict[str, dict[str, float | None]] = {"Adam": _ADAM, "AdamW": _ADAM, "Momentum": {"velocity": None}}
 
 
 def constant(peak: float, warmup: int) -> Schedule:

@@ -1,6 +1,6 @@
 """What `--augment` takes: recipes and pieces of augmentation by name, and the one function that they make together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..images.transforms import resize
 from .functional import affine, erase, flip, jitter, padded_crop, randaugment, random_crop_flip, random_fundus, resized_crop
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # uint8 (H, W, 3) -> uint8 (size, size, 3)
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]   # uint8 (B, size, size, 3) -> the same
 BatchAugment = Callable[[Images, np.random.Generator], np.ndarray]     # B of them -> (B, size, size, 3)
 
 
@@ -94,16 +95,16 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
     return tuple(values)
 
 
-def own_changes(text: str) -> list[BatchAugment]:
+def own_changes(text: str) -> list[Change]:
     """Return the user's own functions in `text` (see `parse`), imported, in their order.
 
     Each takes what the package's pieces made of a batch, uint8 (B, size, size, 3), and the batch's generator, from which alone
     it may draw; it returns images of the same shape and type.
     """
-    def checked(name: str) -> BatchAugment:
+    def checked(name: str) -> Change:
         function = named.load(name, "--augment")
 
-        def change(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        def change(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             changed = np.asarray(function(images, rng))
             if changed.shape != np.shape(images) or changed.dtype != np.uint8:
                 raise UserError(f"--augment {name}: gives {changed.dtype} {changed.shape} of a batch uint8 {np.shape(images)}; "

@@ -99,7 +99,7 @@ def list_images(folder: Path) -> tuple[list[str], list[str]]:
     return names, problems + strange_names(folder, names)
 
 
-def entries(folder: Path) -> list[os.DirEntry]:
+def entries(folder: Path | str) -> list[os.DirEntry]:
     """Return what is in a folder, sorted by name, without hidden files and what file managers leave."""
     with os.scandir(folder) as found:
         return sorted((entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in _NOT_DATA),

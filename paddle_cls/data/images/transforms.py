@@ -35,8 +35,8 @@ Source: TypeAlias = Path | str | bytes | BinaryIO | Image.Image | np.ndarray   #
 class Normalization:
     """What turns uint8 pixels into the network's input: (pixel / 255 - mean) / std, a value per RGB channel."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return float32 (B, 3, H, W) of uint8 (B, H, W, 3); quickest where the images lie channel by channel in memory."""
