@@ -130,7 +130,7 @@ def test_the_save_after_an_evaluation_writes_the_figures_alone(tiny, tmp_path, m
         run.save("last")                           # whole, as a file is not there
         run.save("last")
         assert checkpoint.read_optimizer(tmp_path / "again" / "last", checkpoint.read_info(tmp_path / "again" / "last")).keys() \
-            == run.begin.keys()
+            == run.initial_state.keys()
 
 
 @pytest.mark.parametrize("error", [UserError("cat.jpg: vanished"), BrokenPipeError(32, "Broken pipe"),
