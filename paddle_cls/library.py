@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from . import models, ops
-from .checkpoints.info import About
+from .checkpoints.info import Description
 from .data.augment.mixing import train_batches
 from .data.dataset import Data, ReadyData
 from .data.images.transforms import HALF, Normalization
@@ -99,9 +99,9 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
         with lock.training_in(folder, active=world.rank == 0):
             probe = evaluates(data.val.fetch(np.arange(min(4, len(data.val)))), np.random.default_rng(0))
             run = Run(folder, network, changes, ema=EMA(network, ema_decay) if ema_decay else None, world=world, probe=probe,
-                      about=About.of(name, arguments, classes=data.classes, image_size=size,
-                                     normalization=dataclasses.asdict(data.normalization), dataset="own",
-                                     outputs=1 if data.sigmoid else None))
+                      about=Description.of(name, arguments, classes=data.classes, image_size=size,
+                                           normalization=dataclasses.asdict(data.normalization), dataset="own",
+                                           outputs=1 if data.sigmoid else None))
             run.again = "resume=True"
             with world.first():
                 resumed = resume and run.resume(per_epoch)

@@ -97,7 +97,7 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar10.CLASSES
     """Write a run folder as train.py does, with an untrained ResNet for CIFAR-10, and return it."""
     import paddle
 
-    from paddle_cls.checkpoints.info import About
+    from paddle_cls.checkpoints.info import Description
     from paddle_cls.data import CIFAR10
     from paddle_cls.models import build_model
     from paddle_cls.programs.settings.command_line import to_yaml
@@ -111,7 +111,7 @@ def write_checkpoint(folder: Path, *, classes: tuple[str, ...] = cifar10.CLASSES
     for name, buffer in model.named_buffers():     # what training would have left there
         low = 0.5 if name.endswith("_variance") else -0.5
         buffer.set_value(rng.uniform(low, low + 1, buffer.shape).astype("float32"))
-    run = Run(folder, model, optimizers.build_optimizer("adam", model), about=About.of(
+    run = Run(folder, model, optimizers.build_optimizer("adam", model), about=Description.of(
         "resnet", {"depth": depth}, dataset="cifar10", classes=classes, image_size=32,
         normalization={"mean": CIFAR10.mean, "std": CIFAR10.std}))
     run.step = 1                                   # an epoch of 20 images in a batch of 128

@@ -121,7 +121,7 @@ def load_optimizer(path: Path, optimizer: paddle.optimizer.Optimizer, needed: Ma
     return state, extra
 
 
-def resolve(path_or_run: Path | None, root: Path = Path("output")) -> Path:
+def locate(path_or_run: Path | None, root: Path = Path("output")) -> Path:
     """Return a checkpoint's path without suffix.
 
     path_or_run: a .pdparams, .pdopt or .json, the path without suffix, or a run folder (its best, else its last); None: the

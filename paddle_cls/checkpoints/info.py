@@ -21,7 +21,7 @@ FORMAT = 1
 _REMEDY = "use another checkpoint"
 
 
-class About(BaseModel):
+class Description(BaseModel):
     """What a checkpoint says of its network and of the images that it takes, the same in all checkpoints of a run."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")           # a later version may tell more
@@ -33,7 +33,7 @@ class About(BaseModel):
     normalization: Channels
 
     @model_validator(mode="after")
-    def _fitting(self) -> "About":
+    def _fitting(self) -> "Description":
         count = len(self.classes)
         if self.stated and self.stated != count and (self.stated != 1 or count != 2):
             raise ValueError(f"outputs: {self.stated} must be {count}, one for each class, or 1 for two classes")
@@ -41,7 +41,7 @@ class About(BaseModel):
 
     @classmethod
     def of(cls, model: str, arguments: Mapping[str, Any], *, classes: Sequence[str], image_size: int,
-           normalization: Mapping[str, Sequence[float]], dataset: str = "", outputs: int | None = None) -> "About":
+           normalization: Mapping[str, Sequence[float]], dataset: str = "", outputs: int | None = None) -> "Description":
         """Return the description of a network that is about to be trained.
 
         model, arguments: a name of `models.MODELS` and what its constructor was given. image_size: pixels a side.
@@ -54,9 +54,9 @@ class About(BaseModel):
             "classes": list(classes), **stated, "image_size": image_size, "normalization": normalization})
 
     @staticmethod
-    def from_dictionary(content: Mapping[str, Any]) -> "About":
+    def from_dictionary(content: Mapping[str, Any]) -> "Description":
         """Return the description that a dictionary of a checkpoint's keys gives. Raises UserError as `of` does."""
-        return checked(About, json.loads(json.dumps(content)), "the settings and data",
+        return checked(Description, json.loads(json.dumps(content)), "the settings and data",
                        "choose others, for no checkpoint could be read again")
 
     @property
@@ -70,7 +70,7 @@ class About(BaseModel):
         return self.model_dump(by_alias=True, exclude=absent, warnings=False)    # whole numbers stay whole
 
 
-class CheckpointInfo(About):
+class CheckpointInfo(Description):
     """The content of a checkpoint's .json. Keys of a later version are kept as they are."""
 
     format: Annotated[int, whole(FORMAT, FORMAT)]
@@ -83,7 +83,7 @@ class CheckpointInfo(About):
     sha256: dict[Text, Text]                       # {suffix: of that file}; ".json": of the other keys here
 
     @classmethod
-    def new(cls, about: About, *, epoch: int = 0, step: int = 0, totals: Mapping[str, Any] | None = None,
+    def new(cls, about: Description, *, epoch: int = 0, step: int = 0, totals: Mapping[str, Any] | None = None,
             metrics: Mapping[str, float] | None = None, best: Mapping[str, float] | None = None) -> "CheckpointInfo":
         """Return the description of a checkpoint that is about to be written, without checksums.
 
@@ -132,9 +132,9 @@ class CheckpointInfo(About):
         return self.model_copy(update={"sha256": {**hashes, ".json": hash_of(self.to_dictionary())}})
 
     @property
-    def about(self) -> About:
+    def about(self) -> Description:
         """What is the same in all checkpoints of the run."""
-        return About.from_dictionary({key: value for key, value in self.to_dictionary().items() if key in _ABOUT})
+        return Description.from_dictionary({key: value for key, value in self.to_dictionary().items() if key in _ABOUT})
 
     @property
     def threshold(self) -> float | None:
@@ -142,7 +142,7 @@ class CheckpointInfo(About):
         return self.metrics.get("val/threshold", 0.5) if self.outputs == 1 else None
 
 
-_ABOUT = {field.alias or name for name, field in About.model_fields.items()}     # its keys in the .json
+_ABOUT = {field.alias or name for name, field in Description.model_fields.items()}  # its keys in the .json
 
 
 def hash_of(info: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from ..system import cache
 from ..system.download import download
 from ..system.files import opened
 from . import checkpoint
-from .info import About
+from .info import Description
 from .weights import fitting, read_weights
 
 KINDS = (".pdparams", ".safetensors")
@@ -34,7 +34,7 @@ class Weights:
     file: Path
     arrays: dict[str, np.ndarray]
     metadata: Mapping = field(default_factory=dict)                # of a .safetensors
-    info: About | None = None                             # of a checkpoint
+    info: Description | None = None                       # of a checkpoint
 
 
 @dataclass
@@ -87,7 +87,7 @@ def fetch(what: str) -> Path:
     """
     path = Path(what)
     if path.is_dir():
-        best = checkpoint.resolve(path)
+        best = checkpoint.locate(path)
         return best.with_name(f"{best.name}.pdparams")
     if path.suffix in KINDS and path.exists():
         return path

@@ -26,7 +26,7 @@ class Manifest:
 
 
 def pictures_of(split: Split) -> ImageFiles:
-    """Return the images of a split that a Listing names."""
+    """Return the images of a split that a Manifest names."""
     assert isinstance(split.images, ImageFiles)
     return split.images
 

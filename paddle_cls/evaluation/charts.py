@@ -47,18 +47,18 @@ def evaluation(images: np.ndarray, labels: np.ndarray, logits: np.ndarray, class
     from . import plots
     shares = metrics.probabilities(logits)
     guesses = metrics.predictions(logits, threshold)
-    figures = {"confusion": plots.confusion_chart(metrics.confusion(logits, labels, len(classes), threshold), classes)}
+    charts = {"confusion": plots.confusion_chart(metrics.confusion(logits, labels, len(classes), threshold), classes)}
     if logits.shape[1] > 1:
         shown = images[:SHOWN]
-        figures["samples"] = plots.samples_chart(shown, labels[:len(shown)], shares[:len(shown)], classes)
-        return figures
+        charts["samples"] = plots.samples_chart(shown, labels[:len(shown)], shares[:len(shown)], classes)
+        return charts
     thresholds = (0.5,) if threshold is None else (0.5, threshold)
-    figures["roc"], figures["pr"] = (chart(logits, labels, thresholds) for chart in (plots.roc_chart, plots.pr_chart))
+    charts["roc"], charts["pr"] = (chart(logits, labels, thresholds) for chart in (plots.roc_chart, plots.pr_chart))
     for name, places in verdicts(shares, labels, threshold=threshold).items():
         if len(places):
-            figures[f"samples_{name}"] = plots.samples_chart(images[places], labels[places], shares[places], classes,
-                                                             guesses[places])
-    return figures
+            charts[f"samples_{name}"] = plots.samples_chart(images[places], labels[places], shares[places], classes,
+                                                            guesses[places])
+    return charts
 
 
 def verdicts(probabilities: np.ndarray, labels: np.ndarray, count: int = 8, *,

@@ -28,23 +28,23 @@ def _templates() -> jinja2.Environment:
     return found
 
 
-def render(figures: Mapping, pngs: Mapping[str, bytes]) -> str:
+def render(results: Mapping, pngs: Mapping[str, bytes]) -> str:
     """Return the page. figures: what is in figures.json (`report.judge`). pngs: {file name: content} of all that it shows."""
-    threshold = (figures["binary"] or {}).get("threshold")
-    binary = figures["binary"] is not None
+    threshold = (results["binary"] or {}).get("threshold")
+    binary = results["binary"] is not None
     kinds = [(kind, title, yes_no.format(threshold or 0.5) if binary else several)
              for kind, (title, several, yes_no) in _KINDS.items()]
     keys = ("class", "samples", "answers", "precision", "recall", "f1", "ap")
-    names = ", ".join(f"{row['class']} called {row['answer']} {row['count']} times" for row in figures["mistakes"][:3])
+    names = ", ".join(f"{row['class']} called {row['answer']} {row['count']} times" for row in results["mistakes"][:3])
     return _templates().get_template("report.html").render(
-        f=figures, pngs=pngs, views=_VIEWS[figures["tta"]], cards=_cards(figures), kinds=kinds, sure=_sure,
+        f=results, pngs=pngs, views=_VIEWS[results["tta"]], cards=_cards(results), kinds=kinds, sure=_sure,
         moved=threshold is not None, most_fitting=MOST_FITTING,
-        class_rows=[[row[key] for key in keys] for row in figures["classes"]],
-        mistake_rows=[[row["class"], row["answer"], row["count"], row["share"]] for row in figures["mistakes"]],
-        confusion_alt=f"Confusion matrix of {len(figures['classes'])} classes. Most frequent mistakes: {names or 'none'}.",
+        class_rows=[[row[key] for key in keys] for row in results["classes"]],
+        mistake_rows=[[row["class"], row["answer"], row["count"], row["share"]] for row in results["mistakes"]],
+        confusion_alt=f"Confusion matrix of {len(results['classes'])} classes. Most frequent mistakes: {names or 'none'}.",
         bin_rows=[[f"{row['low']:.3f} to {row['high']:.3f}", row["samples"], row["accuracy"], row["confidence"]]
-                  for row in figures["calibration"]["bins"] if row["samples"]],
-        maps_text=lambda kind: _maps(figures, kind), **(_thresholds(figures) if binary else {}))
+                  for row in results["calibration"]["bins"] if row["samples"]],
+        maps_text=lambda kind: _maps(results, kind), **(_thresholds(results) if binary else {}))
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence], words: Sequence[int] = ()) -> str:

@@ -51,7 +51,7 @@ class Predictor:
         of its views (`eval_views`). device: where the network lives, a name of `runtime.device_for`; None: wherever Paddle
         computes. source: what an error names. figures: of the network's evaluation. Raises UserError for an unknown name.
         """
-        self.figures = dict(figures or {})
+        self.metrics = dict(figures or {})
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
@@ -78,7 +78,7 @@ class Predictor:
         runtime.load_paddle()
         from ..checkpoints import checkpoint
         from . import export
-        path = checkpoint.resolve(None if path_or_run is None else Path(path_or_run))
+        path = checkpoint.locate(None if path_or_run is None else Path(path_or_run))
         info, parts = checkpoint.read(path, [".pdparams"])
         weights = parts[".pdparams"]               # held open: a training may put others in their place
         _check_allowed(info.model.name, model, path)

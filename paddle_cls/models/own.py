@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..system import runtime
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -49,6 +48,8 @@ def check_network(name: str, model: object) -> None:
 def check_logits(name: str, model: "nn.Layer", outputs: int, image_size: int) -> None:
     """Raise UserError unless `model` gives float32 (1, outputs) for one image of image_size pixels a side."""
     import paddle
+
+    from ..system import runtime  # not at once: this package is imported before a program can answer signals
     with runtime.evaluating(model):
         logits = model(paddle.zeros([1, 3, image_size, image_size]))
     if not isinstance(logits, paddle.Tensor) or list(logits.shape) != [1, outputs] or logits.dtype != paddle.float32:

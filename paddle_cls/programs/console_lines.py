@@ -57,16 +57,16 @@ def cuts(config: Config, images: int) -> list[str]:
     return lines
 
 
-def finished(epochs: int, figures: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str) -> str:
+def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str) -> str:
     """Return the sentence that ends a training.
 
     epochs: whole ones that are done. figures, best: of the last and the best evaluation. seconds: that this start trained;
     None where nothing was left to do. program: how the training was called, such as "train.py" or "paddle-cls train".
     """
-    whole = figures["epoch"] == epochs             # not so where --max-steps ended it inside an epoch
-    part = _count(epochs, "epoch") if whole else _count(figures["step"], "step")
+    whole = metrics["epoch"] == epochs             # not so where --max-steps ended it inside an epoch
+    part = _count(epochs, "epoch") if whole else _count(metrics["step"], "step")
     begin = f"This run had finished before: {part}" if seconds is None else f"Trained {part} in {duration(seconds)}"
-    return printable(f"{begin}: validation accuracy {figures['val/acc1']:.3f} (best {best['val/acc1']:.3f}, epoch "
+    return printable(f"{begin}: validation accuracy {metrics['val/acc1']:.3f} (best {best['val/acc1']:.3f}, epoch "
                      f"{best['epoch']:g}). Classify a picture: {infer(program)} --image PICTURE --checkpoint "
                      f"{shlex.quote(str(folder))}")
 
@@ -91,8 +91,8 @@ def infer(program: str) -> str:
     return "paddle-cls infer" if program.startswith("paddle-cls") else "python infer.py"
 
 
-def answering(place: object, figures: Mapping) -> str:
+def answering(place: object, metrics: Mapping) -> str:
     """Return the line that names the checkpoint that answers. figures: of its evaluation, empty where there was none."""
-    if "val/acc1" not in figures:
+    if "val/acc1" not in metrics:
         return printable(f"answers by {place} (not evaluated)")
-    return printable(f"answers by {place}: validation accuracy {figures['val/acc1']:.3f}, epoch {figures['epoch']:g}")
+    return printable(f"answers by {place}: validation accuracy {metrics['val/acc1']:.3f}, epoch {metrics['epoch']:g}")

@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     if config.output:
         with writing(config.output):
             write_text(config.output, text)
-    console.tell(console_lines.answering(predictor.source, predictor.figures))
+    console.tell(console_lines.answering(predictor.source, predictor.metrics))
     if not config.output:
         sys.stdout.write(text)
     for failure in failures:

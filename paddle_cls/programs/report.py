@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     runtime.set_device(options.device)             # where the heat maps are computed
     from ..checkpoints import checkpoint
     from ..evaluation import page
-    path = checkpoint.resolve(options.run)
+    path = checkpoint.locate(options.run)
     info = checkpoint.read_info(path)
     config = run_settings(options, path.parent)
     folder = (options.output or path.parent / "report").resolve()
@@ -49,16 +49,16 @@ def main(argv: list[str]) -> int:
         split = getattr(setup.load_for(predictor, path, config), options.split)
         if split is None:
             raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")
-        figures, pngs = judge(predictor, split, pictures=options.pictures, batch_size=min(BATCH, config.eval_batch_size))
-        figures = {"checkpoint": str(path), "step": info.step, "model": info.model.name, "dataset": config.dataset,
-                   "split": options.split, **figures, "files": sorted([*pngs, "figures.json", "report.html"])}
-        text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        results, pngs = judge(predictor, split, pictures=options.pictures, batch_size=min(BATCH, config.eval_batch_size))
+        results = {"checkpoint": str(path), "step": info.step, "model": info.model.name, "dataset": config.dataset,
+                   "split": options.split, **results, "files": sorted([*pngs, "figures.json", "report.html"])}
+        text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         with writing(place):
             for name, content in pngs.items():
                 (place / name).write_bytes(content)
-            for name, written in (("figures.json", text), ("report.html", page.render(figures, pngs))):
+            for name, written in (("figures.json", text), ("report.html", page.render(results, pngs))):
                 (place / name).write_text(written, encoding="utf-8", errors="replace")       # of file names that are no UTF-8
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in figures["summary"].items())
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in results["summary"].items())
     print(f"{folder / 'report.html'}: {shown}")
     return 0
 
@@ -122,12 +122,12 @@ def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: 
         charts |= {"roc": plots.roc_chart(logits, labels, thresholds), "pr": plots.pr_chart(logits, labels, thresholds)}
     shown, arrays, source = gallery(predictor, split, metrics.probabilities(logits), pictures)
     shares = [row if sum(row) else [None] * len(row) for row in plots.row_shares(counts).tolist()]
-    figures = {"samples": len(labels), "tta": predictor.tta, "side": min(SIDE, predictor.image_size),
+    results = {"samples": len(labels), "tta": predictor.tta, "side": min(SIDE, predictor.image_size),
                "summary": {**summary, **per_class.means(rows), "ece": calibration["ece"]}, "binary": binary,
                "classes": rows, "confusion": {"counts": counts.tolist(), "shares": shares},
                "mistakes": per_class.mistakes(counts, classes), "calibration": calibration, "pictures": shown,
                "grad_cam": source}
-    return figures, {f"{name}.png": drawing.figure_png(chart) for name, chart in charts.items()} | {
+    return results, {f"{name}.png": drawing.figure_png(chart) for name, chart in charts.items()} | {
         name: drawing.png(array) for name, array in arrays.items()}
 
 

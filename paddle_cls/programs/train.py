@@ -67,7 +67,7 @@ def evaluate(config: Config) -> int:
     from ..checkpoints import checkpoint
     from ..evaluation import metrics
     from ..inference.predictor import Predictor
-    path = checkpoint.resolve(config.checkpoint or config.folder)
+    path = checkpoint.locate(config.checkpoint or config.folder)
     predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta,
                                           model=config.model if is_named(config.model) else None)
     data = setup.load_for(predictor, path, config)
@@ -86,7 +86,7 @@ def train(config: Config, world: World) -> int:
         machines.watch(PROGRAM, config.folder)
 
     from .. import ops
-    from ..checkpoints.info import About
+    from ..checkpoints.info import Description
     from ..data import transforms
     from ..evaluation import charts
     from ..training import epochs, optimizers
@@ -112,7 +112,7 @@ def train(config: Config, world: World) -> int:
         every=config.step_epochs * per_epoch, gamma=config.step_gamma)
     ema = optimizers.EMA(model, config.ema_decay) if config.ema_decay else None
 
-    run = Run(config.folder, model, optimizer, ema=ema, scaler=scaler, world=world, about=About.of(
+    run = Run(config.folder, model, optimizer, ema=ema, scaler=scaler, world=world, about=Description.of(
         config.model, arguments, dataset=config.dataset, classes=data.classes, outputs=data.outputs,
         image_size=config.image_size or data.image_size, normalization=dataclasses.asdict(data.normalization)),
         probe=eval_transform(data.val.fetch(np.arange(min(4, len(data.val)))), np.random.default_rng(0)))

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ..checkpoints import checkpoint
-from ..checkpoints.info import About, CheckpointInfo
+from ..checkpoints.info import CheckpointInfo, Description
 from ..checkpoints.weights import fitting
 from ..data.reader import Batch
 from ..errors import NotFinite, UserError, describe
@@ -33,7 +33,7 @@ class Run:
 
     def __init__(self, folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, *,
                  ema: EMA | None = None, scaler: "paddle.amp.GradScaler | None" = None, world: World | None = None,
-                 about: About, probe: np.ndarray | None = None):
+                 about: Description, probe: np.ndarray | None = None):
         """about: the description of model, classes and preprocessing that every checkpoint of the run holds.
 
         probe: images float32 (N, 3, H, W), to which a network that is worth saving has finite answers.

@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from paddle_cls.checkpoints import checkpoint
-from paddle_cls.checkpoints.info import About, CheckpointInfo
+from paddle_cls.checkpoints.info import CheckpointInfo, Description
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
 from paddle_cls.training.optimizers import build_optimizer, initial_state
@@ -17,7 +17,7 @@ from paddle_cls.training.run import Run
 
 ABOUT = {"model": {"name": "resnet", "arguments": {"depth": 8}}, "classes": ["a", "b"], "image_size": 32, "normalization":
          {"mean": [0, 0, 0], "std": [1, 1, 1]}}
-INFO = CheckpointInfo.new(About.from_dictionary(ABOUT))
+INFO = CheckpointInfo.new(Description.from_dictionary(ABOUT))
 
 
 def network(seed: int = 0) -> paddle.nn.Layer:

@@ -17,7 +17,7 @@ from test_pretrained import HEAD, arrays, net
 from test_wrong_inputs import NEW, RESUME
 
 from paddle_cls.checkpoints.checkpoint import load_weights
-from paddle_cls.checkpoints.info import About
+from paddle_cls.checkpoints.info import Description
 from paddle_cls.checkpoints.pretrained import load, read
 from paddle_cls.checkpoints.weights import read_state, read_weights
 from paddle_cls.data.sets import cifar10
@@ -182,7 +182,7 @@ def test_averages_of_other_kinds_are_refused(tmp_path, change, message):
     def begun() -> Run:
         with paddle.utils.unique_name.guard():     # as in a new process
             model = build_model("resnet", 10, depth=8)
-        return Run(tmp_path, model, build_optimizer("adam", model), ema=EMA(model, 0.9), about=About.from_dictionary(ABOUT))
+        return Run(tmp_path, model, build_optimizer("adam", model), ema=EMA(model, 0.9), about=Description.from_dictionary(ABOUT))
     begun().save("last")
     assert begun().resume()
     state, key = read_state(tmp_path / "last.pdopt"), "paddle_cls.weights.0"

@@ -189,7 +189,7 @@ def test_a_place_that_cannot_be_looked_at_is_passed_over(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     with socket.socket(socket.AF_UNIX) as place:
         place.bind(str(tmp_path / "one/socket"))
-    assert checkpoint.resolve(None, tmp_path) == tmp_path / "one/last"
+    assert checkpoint.locate(None, tmp_path) == tmp_path / "one/last"
 
 
 def writer(number: int, folder: Path) -> None:
@@ -220,17 +220,17 @@ def test_find(tmp_path):
     save(tmp_path / "two" / "last")
     for name in ("last.json", "last.pdopt", "last.pdparams"):
         os.utime(tmp_path / "one" / name, (2**31, 2**31))              # newer than the other
-    assert checkpoint.resolve(None, tmp_path) == tmp_path / "one" / "last"
+    assert checkpoint.locate(None, tmp_path) == tmp_path / "one" / "last"
     shutil.copytree(tmp_path / "one", tmp_path / "three")
     for name in ("best.json", "best.pdparams"):
         shutil.copy(tmp_path / "three" / name.replace("best", "last"), tmp_path / "three" / name)
-    assert checkpoint.resolve(tmp_path / "three") == tmp_path / "three" / "best"
+    assert checkpoint.locate(tmp_path / "three") == tmp_path / "three" / "best"
     for place in ("last", "last.json", "last.pdparams"):
-        assert checkpoint.resolve(tmp_path / "three" / place) == tmp_path / "three" / "last"
+        assert checkpoint.locate(tmp_path / "three" / place) == tmp_path / "three" / "last"
     with pytest.raises(UserError, match="no checkpoint under .*; train one first: python train.py"):
-        checkpoint.resolve(None, tmp_path / "nothing")
+        checkpoint.locate(None, tmp_path / "nothing")
     with pytest.raises(UserError, match="no such checkpoint"):
-        checkpoint.resolve(tmp_path / "one" / "first.pdparams")
+        checkpoint.locate(tmp_path / "one" / "first.pdparams")
     (tmp_path / "one" / "alone.pdparams").write_bytes(b"")
     with pytest.raises(UserError, match=r"has no alone\.json beside it"):
-        checkpoint.resolve(tmp_path / "one" / "alone.pdparams")
+        checkpoint.locate(tmp_path / "one" / "alone.pdparams")

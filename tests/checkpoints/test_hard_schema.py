@@ -9,7 +9,7 @@ import pytest
 from fakes import rgb
 from PIL import Image
 
-from paddle_cls.checkpoints.info import About, CheckpointInfo
+from paddle_cls.checkpoints.info import CheckpointInfo, Description
 from paddle_cls.errors import UserError
 from paddle_cls.formats import strict_json
 from paddle_cls.programs import infer, report, train
@@ -190,7 +190,7 @@ def test_a_training_does_not_begin_whose_checkpoints_nobody_could_read():
     about = {"model": {"name": "resnet", "arguments": {}}, "classes": ["a", "b\n"], "image_size": 32,
              "normalization": {"mean": MEAN, "std": STD}}
     with pytest.raises(UserError, match=r"classes\[1\]: 'b\\n' has characters that are no text .*; choose others, for no"):
-        About.from_dictionary(about)
+        Description.from_dictionary(about)
 
 
 def test_messages_stay_short(here):

@@ -11,11 +11,11 @@ from test_checkpoint import ABOUT, INFO, equal, network, save
 
 import paddle_cls
 from paddle_cls.checkpoints import checkpoint, storage
-from paddle_cls.checkpoints.info import About, CheckpointInfo
+from paddle_cls.checkpoints.info import CheckpointInfo, Description
 from paddle_cls.errors import UserError
 
 METRICS = {"val/acc1": 0.5, "val/tp": 3, "val/threshold": 0.25}
-KEYS = {field.alias or name for kind in (About, CheckpointInfo) for name, field in kind.model_fields.items()}
+KEYS = {field.alias or name for kind in (Description, CheckpointInfo) for name, field in kind.model_fields.items()}
 ROWS = {"epoch", "step", "classes", "model", "dataset", "best"}      # keys of metrics.jsonl, figures.json and others, too
 
 
@@ -38,13 +38,13 @@ def test_a_description_comes_back_as_it_was():
 
 
 def test_a_yes_or_no_network_is_known_by_its_outputs():
-    one = About.of("resnet", {}, classes="ab", image_size=8, normalization=ABOUT["normalization"], outputs=1)
-    two = About.of("resnet", {}, classes="ab", image_size=8, normalization=ABOUT["normalization"], outputs=2)
+    one = Description.of("resnet", {}, classes="ab", image_size=8, normalization=ABOUT["normalization"], outputs=1)
+    two = Description.of("resnet", {}, classes="ab", image_size=8, normalization=ABOUT["normalization"], outputs=2)
     assert [CheckpointInfo.new(about, metrics=METRICS).threshold for about in (one, two)] == [0.25, None]
     assert (CheckpointInfo.new(one).threshold, one.outputs, two.outputs) == (0.5, 1, 2)
     assert one.to_dictionary()["outputs"] == 1 and "outputs" not in two.to_dictionary()
     with pytest.raises(UserError, match="data: outputs: 3 must be 2, one for each class, or 1 for two classes; choose"):
-        About.of("resnet", {}, classes="ab", image_size=8, normalization=ABOUT["normalization"], outputs=3)
+        Description.of("resnet", {}, classes="ab", image_size=8, normalization=ABOUT["normalization"], outputs=3)
 
 
 def test_older_files_have_no_version_and_flags_in_their_totals():

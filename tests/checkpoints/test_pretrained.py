@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from paddle_cls import models
 from paddle_cls.checkpoints import pretrained
-from paddle_cls.checkpoints.info import About
+from paddle_cls.checkpoints.info import Description
 from paddle_cls.checkpoints.pretrained import fetch, load, read
 from paddle_cls.errors import UserError
 
@@ -31,7 +31,7 @@ class Net(nn.Layer):
 
 
 HEAD = ["fc.weight", "fc.bias"]
-ABC = About.of("resnet", {}, classes="abc", image_size=32, normalization={"mean": (0, 0, 0), "std": (1, 1, 1)})
+ABC = Description.of("resnet", {}, classes="abc", image_size=32, normalization={"mean": (0, 0, 0), "std": (1, 1, 1)})
 
 
 def net(seed: int, classes: int = 3) -> Net:

@@ -100,7 +100,7 @@ def test_an_accelerated_model_can_be_exported_and_stays_accelerated(tmp_path):
     assert [type(layer) for layer in model.sublayers()] == kinds
 
 
-@pytest.mark.parametrize("way", ["resolve", "PaddleInference"])
+@pytest.mark.parametrize("way", ["load_cached", "PaddleInference"])
 def test_an_engine_needs_no_file_and_serves_several_threads(way, made, tmp_path):
     shutil.copytree(made, tmp_path / "export")
     engine = getattr(export, way)(tmp_path / "export")

@@ -86,7 +86,7 @@ def test_a_process_that_lost_another_waits_to_be_ended_and_then_says_so(call_in_
         raise RuntimeError(message)
 
     monkeypatch.setattr(train, "train", lost)
-    monkeypatch.setattr(machines, "_told", threading.Lock())
+    monkeypatch.setattr(machines, "_reported", threading.Lock())
     monkeypatch.setattr(launch, "end_with_launcher", lambda: bound.append("to its launcher"))
     monkeypatch.setattr(machines, "time", types.SimpleNamespace(sleep=slept.append))       # other threads may sleep, too
     monkeypatch.setenv("PADDLE_TRAINER_ID", "1")

@@ -8,7 +8,7 @@ import pytest
 from fakes import write_checkpoint
 
 from paddle_cls import Predictor, models, named
-from paddle_cls.checkpoints.schema import hash_of_info
+from paddle_cls.checkpoints.info import hash_of
 from paddle_cls.data import DATASETS, load_data
 from paddle_cls.data.augment.recipes import batched, parse
 from paddle_cls.errors import UserError
@@ -75,7 +75,7 @@ def rename(folder, name):
     for file in folder.glob("*.json"):
         info = json.loads(file.read_text())
         info["model"] = {"name": name, "arguments": {}}
-        info["sha256"][".json"] = hash_of_info(info)
+        info["sha256"][".json"] = hash_of(info)
         file.write_text(json.dumps(info))
     settings = (folder / "config.yaml").read_text().replace("model: resnet", f"model: {name}").replace("depth: 8", "depth: null")
     (folder / "config.yaml").write_text(settings)

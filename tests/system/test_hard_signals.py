@@ -19,7 +19,7 @@ from conftest import ROOT
 from test_train import command, outcome, run, start, tiny  # noqa: F401 (tiny is a fixture)
 
 from paddle_cls.checkpoints import checkpoint
-from paddle_cls.checkpoints.info import About
+from paddle_cls.checkpoints.info import Description
 from paddle_cls.data import reader
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
@@ -123,14 +123,14 @@ def test_the_save_after_an_evaluation_writes_the_figures_alone(tiny, tmp_path, m
     last, best = (checkpoint.read_info(tmp_path / "run" / name) for name in ("last", "best"))
     assert last.metrics == best.metrics and last.metrics["val/acc1"] > 0 and last.epoch == 1
     assert last.sha256[".pdparams"] == best.sha256[".pdparams"]
-    run = Run(tmp_path / "again", *network(), about=About.from_dictionary(ABOUT))
+    run = Run(tmp_path / "again", *network(), about=Description.from_dictionary(ABOUT))
     for present in (True, False):
         if not present:
             (tmp_path / "again" / "last.pdopt").unlink()
         run.save("last")                           # whole, as a file is not there
         run.save("last")
         assert checkpoint.read_optimizer(tmp_path / "again" / "last", checkpoint.read_info(tmp_path / "again" / "last")).keys() \
-            == run.begin.keys()
+            == run.initial_state.keys()
 
 
 @pytest.mark.parametrize("error", [UserError("cat.jpg: vanished"), BrokenPipeError(32, "Broken pipe"),
@@ -200,10 +200,10 @@ ABOUT = {"model": {"name": "resnet", "arguments": {}}, "dataset": "shapes", "cla
 
 def test_weights_whose_answers_are_no_numbers_are_refused():
     images = np.zeros((1, 3, 8, 8), np.float32)
-    given = Run(Path("x"), Huge(float("nan")), None, about=About.from_dictionary(ABOUT), probe=images)
+    given = Run(Path("x"), Huge(float("nan")), None, about=Description.from_dictionary(ABOUT), probe=images)
     with pytest.raises(UserError, match=r"^w\.pdparams: with these weights the network's answers are not finite; use others$"):
         given.check_given("w.pdparams")
-    Run(Path("x"), Huge(1.0), None, about=About.from_dictionary(ABOUT), probe=images).check_given("w.pdparams")
+    Run(Path("x"), Huge(1.0), None, about=Description.from_dictionary(ABOUT), probe=images).check_given("w.pdparams")
     predictor = Predictor(lambda: Huge(float("inf")), ["a", "b"], 8, train_normalization(), source="run/best")
     with pytest.raises(UserError, match=r"^run/best: the network's answers are not finite: its training diverged, or its"):
         predictor([np.zeros((8, 8, 3), np.uint8)])

@@ -7,7 +7,7 @@ import paddle
 import pytest
 from fakes import forge
 
-from paddle_cls.checkpoints.info import About
+from paddle_cls.checkpoints.info import Description
 from paddle_cls.checkpoints.weights import read_state
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
@@ -25,7 +25,7 @@ def begun(folder, kind: str) -> Run:
     with paddle.utils.unique_name.guard():         # as in a new process
         paddle.seed(0)
         model = build_model("resnet", 2, depth=8)
-    return Run(folder, model, build_optimizer(kind, model), about=About.from_dictionary(ABOUT))
+    return Run(folder, model, build_optimizer(kind, model), about=Description.from_dictionary(ABOUT))
 
 
 def steps(run: Run, count: int, frozen: str) -> None:

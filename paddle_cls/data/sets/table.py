@@ -50,7 +50,7 @@ def read_manifest(*, root: Path | None = None, val: bool = True, table: Path | N
     both, or with val=False, there is no validation split.
 
     A table of the FashionAI form is known by its look (see `fashion`); task: which of its tasks. Raises UserError where there
-    is nothing to list; other mistakes are in the Listing.
+    is nothing to list; other mistakes are in the Manifest.
     """
     if table is None:
         raise UserError("--table: which table? Name a CSV, TSV or .xlsx file that lists pictures and their labels")
