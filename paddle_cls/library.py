@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import paddle
@@ -30,10 +30,16 @@ from .training.optimizers import EMA, Schedule, build_optimizer, build_schedule
 from .training.run import Run
 from .training.updater import Updater
 
+Function = TypeVar("Function", bound=Callable)
 Part: TypeAlias = Split | tuple[np.ndarray, np.ndarray]        # or (images uint8 (N, H, W, 3) RGB, labels int (N,))
 
 
-@paddle.utils.unique_name.guard()                  # parameters and moments get the names of a new process, which resume asks for
+def _named_anew(function: Function) -> Function:
+    """Have parameters and moments get the names of a new process, which resume asks for. (Paddle's decorator hides types.)"""
+    return paddle.utils.unique_name.guard()(function)
+
+
+@_named_anew
 def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, epochs: int, batch_size: int = 128,
         optimizer: str | paddle.optimizer.Optimizer = "adam", lr: float = 1e-3, schedule: str | Schedule = "constant",
         warmup_epochs: float = 0.0, momentum: float = 0.9, weight_decay: float = 0.0, clip_norm: float | None = None,

@@ -11,8 +11,7 @@ import pytest
 import paddle_cls
 from paddle_cls import EarlyStop, Predictor
 from paddle_cls.checkpoints import checkpoint
-from paddle_cls.data import load_data
-from paddle_cls.data.images.transforms import CIFAR10
+from paddle_cls.data import CIFAR10, HALF, Data, Split, load_data
 from paddle_cls.errors import UserError
 from paddle_cls.programs import train
 from paddle_cls.training.callbacks import State
@@ -191,6 +190,8 @@ def test_an_own_optimizer_schedule_and_augmentation(tmp_path):
     ({"train": 5}, "fit: train must be a Data, a Split, or (images, labels)"),
     ({"train": pictures(4), "val": None}, "fit: without val, a part of train is held out: 0.1: each class must have at least 2 "
                                           "images, some for either part; 1 has 1, 2 has 1; add images, or leave out the class"),
+    ({"train": Data(Split(*pictures()), None, ("a", "b", "c"), 8, HALF), "val": None},
+     "fit: this Data has no validation split; give one of load_data, or its `train`, of which a part is held out"),
     ({"train": (np.zeros((3, 8, 9, 3), np.uint8), [0, 1, 2])}, "fit: the images have 8x9 pixels; say with image_size to how "
                                                               "many a side they are resized"),
     ({"model": "resnot"}, "unknown model 'resnot'; did you mean 'resnet'?"),
