@@ -8,13 +8,12 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", module=r"paddle\.")      # such as that it found no ccache
 
 import io
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
 
+from paddle_cls.data.reader import Reader
 from paddle_cls.data.sets.ichallenge_pm import data_loader, valid_data_loader
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
@@ -25,10 +24,9 @@ from paddle_cls.system.files import write_bytes
 from paddle_cls.training.optimizers import build_optimizer
 
 OUTPUT = Path("output/palm")                       # git ignores output/
-Reader = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]         # images float32 (N, 3, H, W), labels float32 (N, 1)
 # In the tutorial LeNet does not learn: its weights start where the sigmoids are flat, and its fc1 takes steps 300 times
 # too large. Elsewhere the learning rate and the optimizer are the tutorial's.
-RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+RECIPES: dict[str, tuple[dict, dict]] = {
     "alexnet": ({}, {"name": "momentum"}),
     "lenet": ({"init": "zero_mean"}, {"name": "adam", "lr_scale": {"fc1": 0.003}}),
 }
@@ -45,12 +43,11 @@ def evaluation(model: paddle.nn.Layer, reader: Reader) -> dict[str, float]:
     return metrics.classification(np.concatenate(logits), np.concatenate(labels)[:, 0].astype(int)).flat()
 
 
-def train(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, train_reader: Reader, valid_reader: Reader,
-          epochs: int) -> None:
+def train(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, reader: Reader, valid: Reader, epochs: int) -> None:
     """Train for `epochs` passes, validate after each, and save the weights and the optimizer's state at the end."""
     for epoch in range(1, epochs + 1):
         model.train()
-        for batch_id, (x_data, y_data) in enumerate(train_reader()):
+        for batch_id, (x_data, y_data) in enumerate(reader()):
             logits = model(paddle.to_tensor(x_data))
             loss = paddle.nn.functional.binary_cross_entropy_with_logits(logits, paddle.to_tensor(y_data))
             loss.backward()
@@ -58,7 +55,7 @@ def train(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, train_r
             optimizer.clear_grad()
             if batch_id % 20 == 0:
                 print(f"epoch {epoch}, batch {batch_id}: loss {float(loss):.4f}", flush=True)
-        figures = evaluation(model, valid_reader)
+        figures = evaluation(model, valid)
         print("[validation] loss {loss:.4f}, accuracy {acc1:.4f}, AUC {auc:.4f}".format(**figures), flush=True)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     for name, state in (("palm.pdparams", model.state_dict()), ("palm.pdopt", optimizer.state_dict())):

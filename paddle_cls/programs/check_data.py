@@ -26,7 +26,7 @@ SHOWN = 20                                         # problems of a kind that are
 def main(argv: Sequence[str]) -> int:
     """Print what there is to say; return the exit status."""
     parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=Path, help="a folder as --data-dir of train.py, or a table as --table")
+    parser.add_argument("place", type=Path, help="a folder as --data-dir of train.py, or a table as --table")
     parser.add_argument("--data-dir", type=Path, help="folder that a table's paths begin in (default: the table's)")
     for flag in ("--val-table", "--columns", "--task", "--val-split"):
         parser.add_argument(flag, help="as in train.py")
