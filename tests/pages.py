@@ -100,7 +100,9 @@ def shortened(name: str, arguments: list[str]) -> list[str]:
         out += ["--image-size", SMALL[settings["dataset"]]]
     if settings["dataset"] == "cifar10" and "--data-dir" not in out:
         out += ["--data-dir", "cifar"]
-    grid = out[out.index("--grid"):] if "--grid" in out else []
+    grid = out[out.index("--grid") + 1:] if "--grid" in out else []
+    if grid:                                       # two runs: both values of the first setting, one of each other
+        out[out.index(grid[0]) + 1:] = [word.partition(",")[0] for word in grid[1:]]
     fast = FAST[2:] if name == "lr-find" else FAST
     if any(word.startswith("batch_size=") for word in grid):
         fast = fast[:2] + fast[4:]

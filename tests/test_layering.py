@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "models": "errors named system",
     "ops": "errors paddle_internals system models",
     "checkpoints": "errors version system formats",
-    "evaluation": "errors system formats",
+    "evaluation": "errors system formats data.images.views",
     "inference": "errors named paddle_internals system data models ops checkpoints evaluation.metrics",
     "training": "errors paddle_internals system parallel formats data models ops checkpoints evaluation.metrics "
                 "evaluation.binary",

@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from fake_own import fashion, jpeg, pictures, rows, table, write
@@ -17,6 +18,8 @@ from pages import ENGLISH, PAGES, SHELL, Block, anchors, blocks, commands, links
 
 from paddle_cls.__main__ import PROGRAMS, main
 from paddle_cls.data.sets import shapes
+from paddle_cls.evaluation import drawing
+from paddle_cls.inference import export
 from paddle_cls.models import catalog as models_table
 from paddle_cls.parallel import launch
 from paddle_cls.programs import models, train
@@ -64,12 +67,19 @@ def data(tmp_path_factory, cifar_root):
 
 @pytest.fixture
 def reader(data, tmp_path, monkeypatch):
-    """The working folder of a reader: `data`. Drawn shapes are few, the list of networks has one, runs draw no charts."""
+    """The working folder of a reader: `data`. Drawn shapes are few, the list of networks has one.
+
+    What takes most of the time has tests of its own: no chart is drawn, and dygraph computes the answers.
+    """
     for path in data.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)        # half of the time
+    from paddle_cls.evaluation import plots  # which loads matplotlib
+    monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)
+    monkeypatch.setattr(drawing, "figure_png", lambda figure: drawing.png(np.zeros((1, 1, 3), np.uint8)))
+    monkeypatch.setattr(plots, "pixels", lambda figure: np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(export, "cached_folder", lambda *_: None)
     monkeypatch.setattr(shapes, "COUNTS", {"train": 40, "val": 20})
     monkeypatch.setattr(models, "every", lambda: (models_table.row(name) for name in ["resnet"]))
     yield tmp_path

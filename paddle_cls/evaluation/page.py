@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jinja2
 
+from ..data.images.views import TTA
+
 MOST_FITTING = 26                                  # classes whose confusion matrix is shrunk to the window; a larger one scrolls
-_VIEWS = {"none": "", "flip": "; mean over 2 views (mirrored)", "flips": "; mean over 4 views (mirrored all ways)",
-          "crops": "; mean over 10 views (five crops, mirrored)"}
 # kind of pictures: title, text of a network with several classes, text of a yes-or-no network
 _KINDS = {"wrong": ("Surest wrong", "Where the network was surest and yet wrong.",
                     "Wrong answers, those farthest from the threshold of {:.3f} first."),
@@ -29,7 +29,7 @@ def _templates() -> jinja2.Environment:
 
 
 def render(results: Mapping, pngs: Mapping[str, bytes]) -> str:
-    """Return the page. figures: what is in figures.json (`report.judge`). pngs: {file name: content} of all that it shows."""
+    """Return the page. results: what is in figures.json (`report.judge`). pngs: {file name: content} of all that it shows."""
     threshold = (results["binary"] or {}).get("threshold")
     binary = results["binary"] is not None
     kinds = [(kind, title, yes_no.format(threshold or 0.5) if binary else several)
@@ -37,7 +37,7 @@ def render(results: Mapping, pngs: Mapping[str, bytes]) -> str:
     keys = ("class", "samples", "answers", "precision", "recall", "f1", "ap")
     names = ", ".join(f"{row['class']} called {row['answer']} {row['count']} times" for row in results["mistakes"][:3])
     return _templates().get_template("report.html").render(
-        f=results, pngs=pngs, views=_VIEWS[results["tta"]], cards=_cards(results), kinds=kinds, sure=_sure,
+        f=results, pngs=pngs, views=TTA[results["tta"]], cards=_cards(results), kinds=kinds, sure=_sure,
         moved=threshold is not None, most_fitting=MOST_FITTING,
         class_rows=[[row[key] for key in keys] for row in results["classes"]],
         mistake_rows=[[row["class"], row["answer"], row["count"], row["share"]] for row in results["mistakes"]],

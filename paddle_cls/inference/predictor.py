@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..data.images.transforms import TTA, Normalization, Source, as_list, decode, eval_views, resize, size_for
+from ..data.images.transforms import Normalization, Source, as_list, decode, resize
+from ..data.images.views import TTA, eval_views, size_for
 from ..errors import UserError, unknown
 from ..evaluation import metrics
 from ..models import MODELS, build_model, check_arguments, is_own
@@ -47,7 +48,7 @@ class Predictor:
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
-        tta: test-time augmentation, a name of data.transforms.TTA: the answer to a picture is the mean of the probabilities
+        tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities
         of its views (`eval_views`). device: where the network lives, a name of `runtime.device_for`; None: wherever Paddle
         computes. source: what an error names. figures: of the network's evaluation. Raises UserError for an unknown name.
         """

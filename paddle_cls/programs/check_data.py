@@ -26,7 +26,7 @@ SHOWN = 20                                         # problems of a kind that are
 def main(argv: Sequence[str]) -> int:
     """Print what there is to say; return the exit status."""
     parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
-    parser.add_argument("place", type=Path, help="a folder as --data-dir of train.py, or a table as --table")
+    parser.add_argument("path", type=Path, help="a folder as --data-dir of train.py, or a table as --table")
     parser.add_argument("--data-dir", type=Path, help="folder that a table's paths begin in (default: the table's)")
     for flag in ("--val-table", "--columns", "--task", "--val-split"):
         parser.add_argument(flag, help="as in train.py")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     manifest, drawn = listed(options)
     _refuse_input(options, manifest)
     lines, wrong = quality.findings(manifest)
-    print(f"{options.place}: {sum(map(len, quality.splits_of(manifest).values())):,} pictures of {len(manifest.classes)} classes"
+    print(f"{options.path}: {sum(map(len, quality.splits_of(manifest).values())):,} pictures of {len(manifest.classes)} classes"
           + (f", {options.val_split or SHARE} of them drawn to validate on" if drawn else ""))
     print(*map(printable, [*manifest.notes, *lines]), sep="\n")
     out = io.BytesIO()
@@ -64,24 +64,24 @@ def _refuse_input(options: argparse.Namespace, manifest: Manifest) -> None:
     if not options.sheet.exists():
         return
     images = (pictures_of(split).path(place) for split in quality.splits_of(manifest).values() for place in range(len(split)))
-    for path in (options.place, *([options.val_table] if options.val_table else []), *images):
+    for path in (options.path, *([options.val_table] if options.val_table else []), *images):
         if os.path.exists(path) and os.path.samefile(options.sheet, path):
             raise UserError(f"--sheet {options.sheet}: is one of the files to check; name another file")
 
 
 def listed(options: argparse.Namespace) -> tuple[Manifest, bool]:
     """Return (what the place lists, whether its validation split was drawn now). Raises UserError if it lists nothing."""
-    if options.place.is_dir():
+    if options.path.is_dir():
         given = [f"--{name.replace('_', '-')}" for name in ("data_dir", "val_table", "columns", "task") if vars(options)[name]]
         if given:
-            raise UserError(f"{given[0]}: goes with a table, and {options.place} is a folder")
-        manifest = folder.read_manifest(root=options.place, val=options.val_split is None)
+            raise UserError(f"{given[0]}: goes with a table, and {options.path} is a folder")
+        manifest = folder.read_manifest(root=options.path, val=options.val_split is None)
     else:
-        manifest = table.read_manifest(root=options.data_dir, val=options.val_split is None, table=options.place,
+        manifest = table.read_manifest(root=options.data_dir, val=options.val_split is None, table=options.path,
                                        val_table=options.val_table, columns=options.columns, task=options.task)
     if not manifest.classes or not len(manifest.train):
         report_all(manifest.problems)              # there is nothing to look at
-        raise UserError(f"{options.place}: no picture to train on")
+        raise UserError(f"{options.path}: no picture to train on")
     if manifest.val is not None:
         return manifest, False
     try:

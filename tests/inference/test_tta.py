@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from fakes import rgb
 
-from paddle_cls.data.images.transforms import CIFAR10, HALF, TTA, eval_views, resize
+from paddle_cls.data.images.transforms import CIFAR10, HALF, resize
+from paddle_cls.data.images.views import TTA, eval_views
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
 from paddle_cls.inference.predictor import Predictor
@@ -86,7 +87,8 @@ def test_the_verdict_uses_the_mean(run_folder):
 
 
 def test_the_names_are_the_same_everywhere():
-    assert fields.TTA == TTA
+    for config in (fields.Config, fields.InferConfig, fields.ReportConfig):
+        assert config.__dataclass_fields__["tta"].metadata["choices"] == tuple(TTA)
     with pytest.raises(UserError, match="unknown tta 'flp'; did you mean 'flips?'"):
         Predictor(None, [], 32, CIFAR10, tta="flp")
 

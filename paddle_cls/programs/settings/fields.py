@@ -4,6 +4,8 @@ import dataclasses
 import typing
 from pathlib import Path
 
+from ...data.images.views import TTA
+
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
            high: float | None = None, most: float | None = None, positional: bool = False) -> typing.Any:
@@ -28,7 +30,7 @@ GROUPS = {
     "computing": "eval_batch_size amp device nproc onednn",
     "run": "",
 }
-TTA = ("none", "flip", "flips", "crops")           # explained at data.transforms.eval_views
+VIEWS = tuple(TTA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Config:
     resume: bool = option(False, "continue the run in the output folder")
     eval_only: bool = option(False, "evaluate --checkpoint on the validation split, and stop")
     checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
-    tta: str = option("none", "views of an image that --eval-only averages: mirrored; all mirrored ways; ten crops", choices=TTA)
+    tta: str = option("none", "views of an image that --eval-only averages: mirrored, all mirrored ways or ten crops",
+                      choices=VIEWS)
 
     @property
     def folder(self) -> Path:
@@ -145,7 +148,7 @@ class InferConfig:
     format: str = option("text", "of the answer: text, json, csv, or module:function: your own")
     output: Path | None = option(None, "file to write the answer to (default: standard output)")
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION)
-    tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
+    tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
 
 
@@ -160,5 +163,5 @@ class ReportConfig:
     split: str = option("val", "of the data set", choices=("val", "train", "holdout"))
     output: Path | None = option(None, "folder of the report (default: RUN/report)")
     pictures: int = option(8, "of each kind: surest right, surest wrong and least sure", low=0, high=1000)
-    tta: str = option("none", "views of an image to average: mirrored; all mirrored ways; ten crops", choices=TTA)
+    tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
