@@ -23,6 +23,7 @@ from .evaluation import charts
 from .parallel.world import World
 from .system import lock, runtime
 from .training import epochs as loops
+from .training import graph
 from .training.epochs import Metric, Plan, Result, Training
 from .training.freezing import Freezer
 from .training.objective import Objective
@@ -100,6 +101,7 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
     rate = schedule if callable(schedule) else build_schedule(schedule, lr, total=epochs * per_epoch,
                                                               warmup=round(warmup_epochs * per_epoch))
     was_plain = type(network), [type(layer) for layer in network.sublayers()]
+    shown = graph.describe(network, size) if world.rank == 0 else None
     speed = ops.speed_up(network, device)
     try:
         with lock.training_in(folder, active=world.rank == 0):
@@ -120,7 +122,8 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
             read = partial(train_batches, data.train, batch_size, trains, seed=seed, rank=world.rank, world=world.size,
                            mixup=mixup, cutmix=cutmix)
             return loops.train(Training(data, run, Objective(label_smoothing, class_weights), updater, plan, read, evaluates,
-                                        Freezer(network), metrics or {}, callbacks, charts.drawer(), signals=False, quiet=quiet))
+                                        Freezer(network), metrics or {}, callbacks, charts.drawer(), graph=shown, signals=False,
+                                        quiet=quiet))
     finally:
         if was_plain != (type(network), [type(layer) for layer in network.sublayers()]):       # a layer of the caller's
             ops.restore(network)

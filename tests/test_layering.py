@@ -45,7 +45,7 @@ LIBRARIES = {
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
     "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy paddle",
-    "training": "numpy paddle tqdm PIL visualdl", "library": "numpy paddle",
+    "training": "numpy paddle tqdm PIL visualdl google", "library": "numpy paddle",
     "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }
 MOST_MODULES = 12

@@ -89,7 +89,7 @@ def train(config: Config, world: World) -> int:
     from ..checkpoints.info import Description
     from ..data import transforms
     from ..evaluation import charts
-    from ..training import epochs, optimizers
+    from ..training import epochs, graph, optimizers
     from ..training.log import read_rows
     from ..training.run import Run
     from ..training.updater import Updater
@@ -105,6 +105,7 @@ def train(config: Config, world: World) -> int:
     runtime.seed_step(config.seed, 0)
     model, arguments = setup.build(config, data)
     report, freezing = setup.adapt(config, model, arguments, data, world)
+    shown = graph.describe(model, config.image_size or data.image_size) if world.rank == 0 else None
     speed = ops.speed_up(model, device, wanted=config.onednn != "off")
     optimizer = setup.optimizer(config, model)
     schedule = optimizers.build_schedule(
@@ -132,7 +133,7 @@ def train(config: Config, world: World) -> int:
     # the place for what a flag asks for of `training.callbacks`, such as EarlyStop(config.monitor, config.patience)
     done = epochs.train(epochs.Training(data, run, objective, updater, plan, read=partial(
         setup.batches, config, data, train_transform, world), evaluates=eval_transform, freezing=freezing,
-        draw=charts.drawer() if world.rank == 0 else None))
+        draw=charts.drawer() if world.rank == 0 else None, graph=shown))
     if done.signal:
         return 128 + done.signal
     if world.rank == 0:

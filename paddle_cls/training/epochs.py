@@ -60,6 +60,7 @@ class Training:
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)    # own ones, logged as val/NAME
     callbacks: Sequence[object] = ()               # see `callbacks.Callback`
     draw: Callable[..., dict[str, np.ndarray]] | None = None       # what gives the charts of an evaluation, as `Log` takes it
+    graph: Mapping | None = None                   # of the network, for VisualDL: of `graph.describe`
     signals: bool = True                           # answer Ctrl-C and the like: save and leave
     quiet: bool = False                            # no bar and no lines
 
@@ -88,6 +89,8 @@ def train(parts: Training) -> Result:
     shown = world.rank == 0 and not parts.quiet
     history = _rows(run)
     log = Log(run.folder, run.step, run.epoch, active=world.rank == 0, draw=parts.draw)
+    if parts.graph and world.rank == 0:
+        log.graph(parts.graph)
     steps_are_called = any(hasattr(callback, "on_step_end") for callback in parts.callbacks)
 
     def state(figures: Mapping[str, float], epoch: int) -> calls.State:

@@ -1,7 +1,6 @@
 """Where the metrics of a run go: the console, metrics.jsonl and VisualDL; the x axis is optimizer steps."""
 
 import contextlib
-import itertools
 import json
 import math
 import time
@@ -17,6 +16,7 @@ from ..data.images.source import ImageSource
 from ..data.reader import Batch
 from ..errors import UserError
 from ..system.files import read_bytes, write_text, writing
+from .board import Board
 from .loop import Totals
 
 MOST_BYTES = 256 << 20                             # of a metrics.jsonl
@@ -39,19 +39,11 @@ def read_rows(file: Path) -> list[dict]:
     return rows
 
 
-def _remove_records(folder: Path) -> None:
-    """Remove the log of an earlier start; other files, and a folder that holds some, stay."""
-    for file in folder.glob("vdlrecords.*"):
-        file.unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
 class Log:
     """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object).
 
-    A resumed run writes its earlier figures once more into the new folder of vdl/ and removes the old one, for VisualDL shows
-    each folder as a curve. Its earlier pictures and histograms are not kept.
+    A resumed run writes its earlier metrics, charts and histograms once more into the new folder of vdl/ and removes its old
+    one, for VisualDL shows each folder as a curve. Folders of other names are left alone.
     """
 
     def __init__(self, folder: Path, step: int = 0, epoch: int = 0, *, active: bool = True,
@@ -64,26 +56,12 @@ class Log:
         self.active, self.last, self.drawn, self.draw = active, step, float("-inf"), draw
         if not active:
             return
-        from visualdl import LogWriter
         self.file = folder / "metrics.jsonl"
-        name = time.strftime("%Y%m%d-%H%M%S")
-        names = (f"{name}-{number}" if number else name for number in itertools.count())
-        self.folder = next(path for path in (folder / "vdl" / name for name in names) if not path.exists())
         with writing(folder):
             kept = [row for row in read_rows(self.file) if row["step"] <= step and row.get("epoch", 0) <= epoch]
             write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
-            before = list(folder.glob("vdl/*"))
-            self.writer = LogWriter(logdir=str(self.folder))
-            for row in kept:
-                self._points(row["step"], row)
-            self.writer.flush()
-            for old in before:                     # whose points are in the new file now: a run is one curve
-                _remove_records(old)
-
-    def _points(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if name not in ("step", "epoch"):      # the axis itself
-                self.writer.add_scalar(name, float(value), step)
+            self.board = Board(folder / "vdl", kept)
+        self.folder = self.board.folder
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write one row of metrics under the same names everywhere. Raises ArithmeticError for one that is not finite."""
@@ -95,7 +73,7 @@ class Log:
         with writing(self.file):
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-            self._points(step, values)
+            self.board.points(step, values)
 
     def every(self, steps: int, step: int, values: Mapping[str, float]) -> None:
         """Write a row if `steps` steps or more have gone by since the last multiple of `steps`."""
@@ -125,19 +103,24 @@ class Log:
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
         """Write the distribution of some numbers."""
         with writing(self.folder):
-            self.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
+            self.board.writer.add_histogram(name, values.reshape(-1), step, buckets=30)
+
+    def graph(self, graph: Mapping) -> None:
+        """Write what VisualDL's graph page shows. graph: of `graph.describe`."""
+        with writing(self.folder):
+            write_text(self.folder / "vdlgraph.json", json.dumps(graph))
 
     def chart(self, step: int, name: str, image: np.ndarray) -> None:
         """Write a chart, uint8 (H, W, 3), to VisualDL, and its newest state to NAME.png in the run folder."""
         with writing(self.folder):
-            self.writer.add_image(name, image, step)
+            self.board.writer.add_image(name, image, step)
             Image.fromarray(image).save(self.file.with_name(f"{name}.png"))
 
     def close(self) -> None:
         """Bring everything onto the disk."""
         if self.active:
             with writing(self.folder):
-                self.writer.close()
+                self.board.writer.close()
 
 
 def epoch_line(epochs: int, metrics: Mapping, best: Mapping, timing: Mapping) -> str:

@@ -81,3 +81,10 @@ def test_help_comes_in_groups():
     known = {field.name for cls in (Config, InferConfig, ReportConfig) for field in dataclasses.fields(cls)}
     named = " ".join(GROUPS.values()).split()
     assert len(named) == len(set(named)) and set(named) <= known
+
+
+def test_the_batch_size_of_infer_is_about_computing():
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        parse(InferConfig, ["--help"], program="infer.py", description="")
+    assert "optimization:" not in out.getvalue()
+    assert out.getvalue().partition("\ncomputing:\n")[2].partition("\nrun:\n")[0].split()[0] == "--batch-size"

@@ -81,7 +81,7 @@ def test_an_own_network_with_an_own_metric_and_an_own_callback(tmp_path, capsys)
     info = json.loads((tmp_path / "run" / "last.json").read_text())
     assert info["epoch"] == 2 and 1.0 in [values["val/greens"] for values in info.values()
                                          if isinstance(values, dict) and "val/greens" in values]
-    assert b"val/greens" in next(done.visualdl.glob("*")).read_bytes()
+    assert b"val/greens" in next(done.visualdl.glob("vdlrecords.*")).read_bytes()
 
 
 def test_a_step_may_stop_it_too(tmp_path):

@@ -26,8 +26,8 @@ def test_scalars_are_the_same_everywhere(tmp_path):
         log.scalars(step, values)
     log.close()
     assert read_rows(tmp_path / "metrics.jsonl") == [{"step": step, **values} for step, values in rows]
-    for name in ("train/loss", "lr"):
-        points = reader(log).get_data("scalar", name)
+    for name, tag in (("train/loss", "loss_and_accuracy/train/loss"), ("lr", "more/lr")):
+        points = reader(log).get_data("scalar", tag)
         assert [(p.id, p.value) for p in points] == [(step, pytest.approx(values[name])) for step, values in rows]
 
 
@@ -72,7 +72,7 @@ def test_a_resumed_log_drops_what_the_killed_run_wrote_after_its_checkpoint(tmp_
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [2, 4, 5]
     assert again.folder != log.folder and again.folder.parent == log.folder.parent == tmp_path / "vdl"
     assert list((tmp_path / "vdl").iterdir()) == [again.folder]
-    assert [(p.id, p.value) for p in reader(again).get_data("scalar", "loss")] == [(2, 2), (4, 4), (5, 0.5)]
+    assert [(p.id, p.value) for p in reader(again).get_data("scalar", "more/loss")] == [(2, 2), (4, 4), (5, 0.5)]
 
 
 def test_a_resumed_log_removes_its_own_records_only(tmp_path):

@@ -183,7 +183,7 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
         if kind is not bool and f.default not in (None, ()):
             text += f" (default: {f.default})"
         flag = f"--{f.name.replace('_', '-')}"
-        group = groups[_group_of(f.name)]
+        group = groups[_group_of(f)]
         if f.metadata["positional"]:
             group.add_argument(f.name, metavar=f.name.upper(), help=text)
         elif kind is bool:
@@ -204,13 +204,14 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
     return vars(namespace)
 
 
-def _group_of(name: str) -> str:
-    return next((title for title, names in GROUPS.items() if name in names.split()), "run")
+def _group_of(field: dataclasses.Field) -> str:
+    listed = next((title for title, names in GROUPS.items() if field.name in names.split()), "run")
+    return field.metadata["group"] or listed
 
 
 def _groups(parser: argparse.ArgumentParser, cls: type) -> dict[str, typing.Any]:
     """Return {title: group} of the groups of --help in which `cls` has settings; "run" is always there."""
-    there = {"run", *(_group_of(field.name) for field in dataclasses.fields(cls))}
+    there = {"run", *(_group_of(field) for field in dataclasses.fields(cls))}
     return {title: parser.add_argument_group(title) for title in GROUPS if title in there}
 
 

@@ -8,14 +8,14 @@ from ...data.images.views import TTA
 
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
-           high: float | None = None, most: float | None = None, positional: bool = False) -> typing.Any:
+           high: float | None = None, most: float | None = None, positional: bool = False, group: str = "") -> typing.Any:
     """Return a dataclass field with its help text and its allowed values (`low` and `high` are allowed).
 
     most: the largest that anybody can want, by which nothing overflows, hangs or asks for all memory.
-    positional: it is given without a flag before it, and must be.
+    positional: it is given without a flag before it, and must be. group: of --help, where it is not that of GROUPS.
     """
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high, "most": most,
-                                                        "positional": positional})
+                                                        "positional": positional, "group": group})
 
 
 MILLION, BILLION = 10**6, 10**9
@@ -147,7 +147,7 @@ class InferConfig:
     topk: int = option(5, "classes to print per image, at most as many as there are", low=1, most=MILLION)
     format: str = option("text", "of the answer: text, json, csv, or module:function: your own")
     output: Path | None = option(None, "file to write the answer to (default: standard output)")
-    batch_size: int = option(64, "images per forward pass", low=1, most=MILLION)
+    batch_size: int = option(64, "images per forward pass", low=1, most=MILLION, group="computing")
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
 
