@@ -138,7 +138,7 @@ class Conv2D(_Inside, nn.Conv2D):
     """nn.Conv2D by the operator."""
 
     def forward_nhwc(self, x: paddle.Tensor) -> paddle.Tensor:
-        return run([self], x)
+        return _conv(self, x, self.bias, relu=False)
 
 
 class BatchNorm2D(_Inside, nn.BatchNorm2D):

@@ -216,10 +216,11 @@ def test_restored_model_is_exported(tmp_path):
 def test_hooks_are_served():
     model = nn.Sequential(nn.Conv2D(3, 16, 3), nn.BatchNorm2D(16), nn.ReLU())
     seen = []
-    model[1].register_forward_post_hook(lambda layer, given, result: seen.append(result.shape))
+    for layer in model:
+        layer.register_forward_post_hook(lambda layer, given, result: seen.append((type(layer).__name__, result.shape)))
     ops.accelerate(model)
     model(paddle.randn([2, 3, 8, 8]))
-    assert seen == [[2, 16, 6, 6]]
+    assert seen == [(name, [2, 16, 6, 6]) for name in ("Conv2D", "BatchNorm2D", "ReLU")]
 
 
 @needs_ops
