@@ -17,23 +17,25 @@ PROGRAMS = {
 }
 
 
-def run(name: str, called: str) -> None:
-    """Run a program with the arguments of the command line, and exit. called: its name in messages."""
+def run(name: str, called: str, arguments: list[str] | None = None) -> None:
+    """Run a program, and exit. called: its name in messages. arguments: None: all of the command line.
+
+    `sys.argv` stays as it is: several processes of a training are started by it once more.
+    """
     from .system import stopping
     stopping.install()                             # before what takes time to load
     from .system.entry import reported
     with reported(called):
         module: Any = importlib.import_module(f".programs.{PROGRAMS[name][0]}", __package__)
         module.PROGRAM = called
-        sys.exit(module.main(sys.argv[1:]))
+        sys.exit(module.main(sys.argv[1:] if arguments is None else arguments))
 
 
 def main() -> None:
     """Run the program that the first argument names; without one, list them."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in PROGRAMS:
-        del sys.argv[1]
-        run(name, f"paddle-cls {name}")
+        run(name, f"paddle-cls {name}", sys.argv[2:])
     from . import __version__
     if name in ("-h", "--help"):
         width = max(map(len, PROGRAMS))

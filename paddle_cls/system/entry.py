@@ -38,6 +38,6 @@ def reported(program: str) -> Iterator[None]:
 
 def again() -> list[str]:
     """Return the command that starts this program once more, with its arguments."""
-    if os.path.basename(sys.argv[0]) == "__main__.py":         # python -m paddle_cls
+    if os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("__main__", "paddle-cls"):      # which is no Python file on Windows
         return [sys.executable, "-m", "paddle_cls", *sys.argv[1:]]
     return [sys.executable, *sys.argv]

@@ -17,6 +17,7 @@ from test_train import ROOT, command, outcome, run, start, tiny  # noqa: F401 (t
 from paddle_cls.checkpoints import checkpoint
 from paddle_cls.parallel import launch, machines
 from paddle_cls.programs import train
+from paddle_cls.system import entry
 from paddle_cls.training.log import read_rows
 
 
@@ -39,7 +40,7 @@ def test_several_processes_do_what_one_does(tiny, tmp_path):
     """Without BN's influence (all images of one batch are alike) the sums over processes must be those of one."""
     more = ["--epochs", 1, "--optimizer", "momentum", "--augment", "none", "--lr", 0, "--max-steps", 6]
     run(tiny, tmp_path / "one", *more)
-    process = start(tiny, tmp_path / "three", *more, "--nproc", 3)
+    process = start(tiny, tmp_path / "three", *more, "--nproc", 3, program=("-m", "paddle_cls", "train"))
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     one, three = outcome(tmp_path / "one")[-1], outcome(tmp_path / "three")[-1]
@@ -47,6 +48,15 @@ def test_several_processes_do_what_one_does(tiny, tmp_path):
     assert three["val/acc1"] == pytest.approx(one["val/acc1"], abs=0.2)
     assert three["val/loss"] == pytest.approx(one["val/loss"], rel=0.2)
     assert len(re.findall("epoch 1/1 ", out)) == 1                     # only the first process speaks
+
+
+@pytest.mark.parametrize(("called", "command"), [
+    ("/bin/paddle-cls", ["-m", "paddle_cls"]), ("C:/Scripts/paddle-cls.exe", ["-m", "paddle_cls"]),
+    ("paddle_cls/__main__.py", ["-m", "paddle_cls"]), ("train.py", ["train.py"])])
+def test_a_program_starts_itself_again_as_it_was_called(monkeypatch, called, command):
+    """The first argument after paddle-cls names the program: without it, no second process would start."""
+    monkeypatch.setattr(sys, "argv", [called, "train", "--nproc", "2"])
+    assert entry.again() == [sys.executable, *command, "train", "--nproc", "2"]
 
 
 def test_two_processes_that_mix_and_balance_go_on_in_the_middle_of_an_epoch(tiny, tmp_path):

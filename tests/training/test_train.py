@@ -55,9 +55,9 @@ def run(data: Path, folder: Path, *more: object) -> None:
         assert train.main(command(data, folder, "--nproc", 1, *more)) == 0
 
 
-def start(data: Path, folder: Path, *more: object, **kwargs) -> subprocess.Popen:
+def start(data: Path, folder: Path, *more: object, program: tuple = (ROOT / "train.py",), **kwargs) -> subprocess.Popen:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PADDLE_TRAINER")}
-    return subprocess.Popen([sys.executable, ROOT / "train.py", *command(data, folder, *more)], env=environment,
+    return subprocess.Popen([sys.executable, *program, *command(data, folder, *more)], env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **kwargs)
 
 
