@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "parallel": "errors paddle_internals system",
     "formats": "errors system",
     "data": "errors named system formats",
-    "models": "errors named system",
+    "models": "errors named system formats.markdown",
     "ops": "errors paddle_internals system models",
     "checkpoints": "errors version system formats",
     "evaluation": "errors system formats data.images.views",
