@@ -194,8 +194,8 @@ def build(config: Config, data: "Data") -> "tuple[nn.Layer, dict]":
 
 
 def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "Data",
-          world: World) -> "tuple[pretrained.Report | None, freezing.Freezing]":
-    """Set the pretrained weights and freeze layers; return (the Report, None where there are no `weights` to set; Freezing)."""
+          world: World) -> "tuple[pretrained.LoadReport | None, freezing.Freezer]":
+    """Set the pretrained weights and freeze layers; return (the LoadReport, None without `weights` to set; the Freezer)."""
     from ..checkpoints import pretrained
     from ..training import freezing
     if not config.pretrained:
@@ -219,7 +219,7 @@ def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer"
 
 
 def introduce(config: Config, run: "Run", data: "Data", resumed: bool, speed: str,
-              report: "pretrained.Report | None" = None) -> None:
+              report: "pretrained.LoadReport | None" = None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
     from ..data.manifest import split_csv
     folder = config.output_dir

@@ -49,7 +49,7 @@ def _remove_records(folder: Path) -> None:
 class Log:
     """The open log of the run in `folder`: metrics.jsonl and vdl/<start time>/ (as `folder` of this object).
 
-    A resumed run writes its earlier figures once more into the new folder of vdl/ and removes the old one, for VisualDL shows
+    A resumed run writes its earlier metrics once more into the new folder of vdl/ and removes the old one, for VisualDL shows
     each folder as a curve. Its earlier pictures and histograms are not kept.
     """
 
@@ -106,7 +106,7 @@ class Log:
                  parameters: Sequence, *, threshold: float | None = None, last: bool = False) -> None:
         """Write the charts of an evaluation and histograms of two weights: if it is the `last`, or due.
 
-        It takes seconds, so it is due every FIGURE_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
+        It takes seconds, so it is due every CHART_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
         belong to. parameters: the network's trainable tensors, of which the first and the last of two or more dimensions
         are shown. threshold: over which a yes-or-no network says yes.
         """
