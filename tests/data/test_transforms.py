@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from paddle_cls.data import Data, transforms
 from paddle_cls.data.augment.functional import random_crop_flip
-from paddle_cls.data.augment.recipes import RECIPES
+from paddle_cls.data.augment.recipes import RECIPES, build
 from paddle_cls.data.images.transforms import CIFAR10, HALF, Normalization, decode, eval_transform, resize
 from paddle_cls.data.reader import Split
 from paddle_cls.errors import UserError
@@ -191,9 +191,16 @@ def test_cifar10_is_normalized_by_its_mean_and_spread():
     assert CIFAR10.mean == (0.4914, 0.4822, 0.4465) and CIFAR10.std == (0.2470, 0.2435, 0.2616)
 
 
-def test_random_crop_flip_gives_windows_of_the_reflected_image():
+def one_by_one(images: np.ndarray, rng: np.random.Generator, padding: int) -> np.ndarray:
+    """Return what the recipe gives where the images are not of one size."""
+    change = build(RECIPES["crop_flip"].replace("=4", f"={padding}"), 8)
+    return np.stack([change(image, rng) for image in images])
+
+
+@pytest.mark.parametrize("change", [random_crop_flip, one_by_one])
+def test_both_ways_of_crop_flip_give_windows_of_the_reflected_image(change):
     images = np.stack([rgb(i, 8, 8) for i in range(60)])
-    out = random_crop_flip(images.copy(), np.random.default_rng(0), padding=2)
+    out = change(images.copy(), np.random.default_rng(0), padding=2)
     assert out.dtype == np.uint8 and out.shape == images.shape
     seen = set()
     for before, after in zip(images, out, strict=True):
