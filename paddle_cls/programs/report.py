@@ -96,7 +96,7 @@ def check_folder(folder: Path) -> None:
 def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: int) -> tuple[dict, dict[str, bytes]]:
     """Return (what figures.json holds of a split, {file name: PNG}), of a `Predictor`.
 
-    pictures: how many of each kind are shown. figures.json has "samples", "tta", "side" (pixels of a picture), "summary", "binary"
+    pictures: how many of each kind are shown. Keys: "samples", "tta", "side" (pixels of a picture), "summary", "binary"
     (`binary.metrics` of one sigmoid logit, or None), "classes" (`per_class.per_class`), "confusion" ("counts", and "shares"
     of their row, None where it is empty), "mistakes", "calibration", "pictures" and "grad_cam" (see `gallery`).
     """
