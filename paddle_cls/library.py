@@ -181,9 +181,9 @@ def _data(train: Data | Part, val: Part | None, classes: Sequence[str] | None, i
 
 
 def _check_number(name: str, value: Any) -> None:
-    low, high = BOUNDS.get(name, (None, None))
-    if low is None or value is None:
+    if name not in BOUNDS or value is None:
         return
+    low, high = BOUNDS[name]
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or not low <= float(value) <= high or math.isinf(value):
         allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
