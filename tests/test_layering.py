@@ -13,7 +13,6 @@ PACKAGE = ROOT / "paddle_cls"
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): file
            for file in sorted(PACKAGE.rglob("*.py"))}
 SCRIPTS = [ROOT / "train.py", ROOT / "infer.py"]
-# modules that see a Config: nothing below imports them
 SOURCES = [file for folder in ("paddle_cls", "tests", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
 
