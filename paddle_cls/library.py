@@ -32,6 +32,7 @@ from .training.run import Run
 from .training.updater import Updater
 
 # Numbers that `fit` takes: the least and the largest that are allowed.
+WHOLE = ("epochs", "batch_size", "eval_batch_size", "log_every", "max_steps", "image_size", "seed")
 BOUNDS = {**dict.fromkeys(("epochs", "batch_size", "eval_batch_size", "log_every", "max_steps"), (1, math.inf)),
           **dict.fromkeys(("lr", "warmup_epochs", "weight_decay", "mixup", "cutmix", "seed", "save_minutes"), (0, math.inf)),
           "clip_norm": (1e-12, math.inf), "image_size": (1, 4096), "momentum": (0, 1), "label_smoothing": (0, 0.999),
@@ -184,7 +185,9 @@ def _check_number(name: str, value: Any) -> None:
     if name not in BOUNDS or value is None:
         return
     low, high = BOUNDS[name]
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if isinstance(value, bool) or (name in WHOLE and not isinstance(value, (int, np.integer))):
+        raise UserError(f"fit: {name}={value!r:.100} is not a {'whole ' * (name in WHOLE)}number")
+    number = isinstance(value, (int, float, np.integer, np.floating))
     if not number or not low <= float(value) <= high or math.isinf(value):
         allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise UserError(f"fit: {name}={value!r:.100} must be {allowed}")

@@ -197,6 +197,7 @@ def test_an_own_optimizer_schedule_and_augmentation(tmp_path):
     ({"model": 5}, 'fit: model is int; give a name of the zoo, "module:Net" or a paddle.nn.Layer'),
     ({"model": Linear(4)}, "fit: the network gives [1, 4] for one image; it must give logits of shape [1, 3]"),
     ({"epochs": 0}, "fit: epochs=0 must be at least 1"),
+    ({"batch_size": 2.5}, "fit: batch_size=2.5 is not a whole number"),
     ({"max_steps": 0}, "fit: max_steps=0 must be at least 1"),
     ({"lr": np.nan}, "fit: lr=nan must be at least 0"),
     ({"ema_decay": 2.0}, "fit: ema_decay=2.0 must be from 0 to 1"),
