@@ -32,6 +32,7 @@ import psutil
 from benchmarks import fuzz_worker
 from benchmarks.fuzz_targets import LIGHT, PADDLE, PROGRAM
 from benchmarks.fuzz_worker import Result
+from paddle_cls.formats import markdown
 
 GROWTH = 1500 << 20                                # bytes that one case may take
 LARGE = 2500 << 20                                 # bytes of a process that is replaced by a new one between two cases
@@ -192,10 +193,10 @@ def summary(results: list[Result], seed: int) -> str:
     for result in filter(lambda one: one.finding, results):
         places.setdefault((result.target, result.place), []).append(result)
     if places:
-        lines += ["| mutated | times | where | message | again with |", "| --- | --- | --- | --- | --- |"]
+        lines.append(markdown.head(["mutated", "times", "where", "message", "again with"]))
         for (name, where), found in sorted(places.items(), key=lambda item: -len(item[1])):
-            text, again = found[0].message[:90].replace("|", "\\|"), f"--seed {seed} --case {found[0].case}"
-            lines.append(f"| {name} | {len(found)} | `{where}` | {text} | `{again}` |")
+            again = f"--seed {seed} --case {found[0].case}"
+            lines.append(markdown.line([name, len(found), f"`{where}`", found[0].message[:90], f"`{again}`"]))
     for what, weigh in (("slowest", lambda one: one.seconds), ("largest", lambda one: one.growth)):
         best = max(results, key=weigh)
         lines.append(f"{what}: case {best.case} ({best.target}), {best.seconds:.1f} s, {best.growth / 1e6:.0f} MB")

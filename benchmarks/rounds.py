@@ -18,6 +18,7 @@ import numpy as np
 
 from paddle_cls.data.sets import cifar10
 from paddle_cls.errors import UserError
+from paddle_cls.formats import markdown
 from paddle_cls.programs.settings.command_line import Parser
 from paddle_cls.system import runtime
 from paddle_cls.system.entry import reported
@@ -98,14 +99,9 @@ def alternate(measures: dict[str, Measure], ours: Callable[[], dict], peer: Call
     return answers
 
 
-def markdown(lines: Sequence[Sequence[object]]) -> str:
-    """Return a table; the first line is its head."""
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
-
-
 def table(measures: Sequence[Measure]) -> str:
     """Return the table of some measures: medians, with the smallest and largest in brackets."""
-    return markdown([["", "paddle_cls", "PyTorch", "ratio"], *(measure.row() for measure in measures)])
+    return markdown.table([["", "paddle_cls", "PyTorch", "ratio"], *(measure.row() for measure in measures)])
 
 
 def machine() -> str:

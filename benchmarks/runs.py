@@ -13,8 +13,8 @@ from paddle_cls.system import runtime
 if __name__ == "__main__":
     runtime.prepare()                              # before Paddle is loaded
 
-from benchmarks.rounds import markdown
 from paddle_cls.errors import UserError
+from paddle_cls.formats import markdown
 from paddle_cls.programs.settings.command_line import read_yaml
 from paddle_cls.system.entry import reported
 from paddle_cls.training.log import read_rows
@@ -48,7 +48,7 @@ def table(folders: list[Path]) -> str:
         lines.append([f"{title} of {len(runs)}", "", "", *(f"{function(run[name] for run in runs):.4f}"
                                                             for name in columns.values()),
                       f"{function(run['minutes'] for run in runs):.1f}"])
-    return markdown(lines)
+    return markdown.table(lines)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from paddle_cls.errors import UserError
+from paddle_cls.formats import markdown
 from paddle_cls.programs.grid import finished
 from paddle_cls.system.entry import reported
 
@@ -42,12 +43,12 @@ def folder(output: Path, trick: str) -> Path:
 def table(output: Path) -> str:
     """Return the Markdown table of all tricks' runs below `output`; the differences are to the base, in points (percent)."""
     rows = {trick: last_epoch(folder(output, trick)) for trick in TRICKS}
-    lines = ["| trick | flags | seed | epochs | accuracy | difference | minutes |", "| --- " * 7 + "|"]
+    lines = [["trick", "flags", "seed", "epochs", "accuracy", "difference", "minutes"]]
     for trick, row in rows.items():
         difference = f"{100 * (row['val/acc1'] - rows['base']['val/acc1']):+.2f}" if trick != "base" else ""
-        lines.append(f"| {trick} | `{TRICKS[trick] or BASE}` | {row['seed']} | {row['epochs']} | {row['val/acc1']:.4f} | "
-                     f"{difference} | {row['minutes']:.1f} |")
-    return "\n".join(lines)
+        lines.append([trick, f"`{TRICKS[trick] or BASE}`", row["seed"], row["epochs"], f"{row['val/acc1']:.4f}", difference,
+                      f"{row['minutes']:.1f}"])
+    return markdown.table(lines)
 
 
 def done(run: Path) -> bool:

@@ -1,10 +1,11 @@
 """The door for programs of your own: train a network on images by one call, from plain arguments."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import paddle
@@ -32,6 +33,12 @@ from .training.run import Run
 from .training.updater import Updater
 
 Function = TypeVar("Function", bound=Callable)
+# Numbers that `fit` takes: the least and the largest that are allowed.
+WHOLE = ("epochs", "batch_size", "eval_batch_size", "log_every", "max_steps", "image_size", "seed")
+BOUNDS = {**dict.fromkeys(("epochs", "batch_size", "eval_batch_size", "log_every", "max_steps"), (1, math.inf)),
+          **dict.fromkeys(("lr", "warmup_epochs", "weight_decay", "mixup", "cutmix", "seed", "save_minutes"), (0, math.inf)),
+          "clip_norm": (1e-12, math.inf), "image_size": (1, 4096), "momentum": (0, 1), "label_smoothing": (0, 0.999),
+          "ema_decay": (0, 1)}
 Part: TypeAlias = Split | tuple[np.ndarray, np.ndarray]        # or (images uint8 (N, H, W, 3) RGB, labels int (N,))
 
 
@@ -79,7 +86,12 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
     Raises UserError for a mistake in the arguments, NotFinite (an ArithmeticError) where the training diverges. Ctrl-C is a
     KeyboardInterrupt as always; the checkpoint `last` is then that of the last epoch.
     """
+    for name, value in locals().items():           # the arguments
+        _check_number(name, value)
+    _check_callbacks(callbacks)
     data = _data(train, val, classes, image_size, normalization)
+    if class_weights is not None:
+        class_weights = _weights(class_weights, len(data.classes))
     size, folder, world = image_size or data.image_size, Path(output_dir), World()
     if not resume and (run_in := lock.run_in(folder)):
         raise UserError(f"{folder} holds a run ({run_in}); continue it with resume=True, or choose another output_dir")
@@ -92,9 +104,6 @@ def fit(model: str | nn.Layer, train: Data | Part, val: Part | None = None, *, e
         trains = partial(_augmented, augment, data.normalization, size)
     plan = Plan(epochs, batch_size, eval_batch_size, max_steps=max_steps, log_every=log_every,
                 fetch_every=1 if device == "cpu" else log_every, save_minutes=save_minutes)
-    for count in ("epochs", "batch_size", "eval_batch_size", "log_every"):
-        if getattr(plan, count) < 1:
-            raise UserError(f"fit: {count}={getattr(plan, count)} must be at least 1")
     per_epoch, _ = plan.steps(len(data.train))
     changes = optimizer if isinstance(optimizer, paddle.optimizer.Optimizer) else \
         build_optimizer(optimizer, network, momentum=momentum, weight_decay=weight_decay)
@@ -185,8 +194,40 @@ def _data(train: Data | Part, val: Part | None, classes: Sequence[str] | None, i
     return ReadyData(first, second, names, image_size or height, normalization or HALF)
 
 
+def _check_number(name: str, value: Any) -> None:
+    if name not in BOUNDS or value is None:
+        return
+    low, high = BOUNDS[name]
+    if isinstance(value, bool) or (name in WHOLE and not isinstance(value, (int, np.integer))):
+        raise UserError(f"fit: {name}={value!r:.100} is not a {'whole ' * (name in WHOLE)}number")
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or not low <= float(value) <= high or math.isinf(value):
+        allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise UserError(f"fit: {name}={value!r:.100} must be {allowed}")
+
+
+def _check_callbacks(callbacks: Sequence[object]) -> None:
+    for callback in callbacks:
+        if isinstance(callback, type):
+            raise UserError(f"fit: callbacks: {callback.__name__} is a class; give an object of it, {callback.__name__}(...)")
+        if not hasattr(callback, "on_epoch_end") and not hasattr(callback, "on_step_end"):
+            raise UserError(f"fit: callbacks: {callback!r:.100} has neither on_epoch_end nor on_step_end; add one of them")
+
+
+def _weights(given: object, classes: int) -> np.ndarray:
+    try:
+        weights = np.asarray(given, np.float32)
+    except (TypeError, ValueError):
+        weights = np.zeros(0, np.float32)
+    if weights.shape != (classes,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise UserError(f"fit: class_weights={given!r:.100} must be {classes} numbers of at least 0, one for each class")
+    return weights
+
+
 def _split(part: Part, where: str) -> Split:
     if isinstance(part, Split):
+        if not len(part):
+            raise UserError(f"fit: {where}: there are no images; give at least one")
         return part
     try:
         images, labels = (np.asarray(array) for array in part)
@@ -194,7 +235,9 @@ def _split(part: Part, where: str) -> Split:
         raise UserError(f"fit: {where} must be a Data, a Split, or (images, labels)") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise UserError(f"fit: {where}: images {images.dtype} {images.shape}; they must be uint8 (N, height, width, 3), RGB")
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or not len(labels):
+    if not len(images):
+        raise UserError(f"fit: {where}: there are no images; give at least one")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise UserError(f"fit: {where}: labels {labels.dtype} {labels.shape}; they must be {len(images)} whole numbers")
     return Split(images, labels)
 

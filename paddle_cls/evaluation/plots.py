@@ -94,7 +94,7 @@ def row_shares(counts: np.ndarray) -> np.ndarray:
 
 
 def reliability_chart(bins: Sequence[dict], ece: float) -> Figure:
-    """Return accuracy against confidence, and below how many samples there are. bins: of `evaluation.calibration`."""
+    """Return accuracy against confidence, and below how many samples there are. bins: of `per_class.calibration`."""
     figure = Figure(figsize=(4.5, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for row in bins:

@@ -33,7 +33,7 @@ def find() -> Path | None:
     """
     if own := os.environ.get(VARIABLE):
         if not Path(own).is_file():
-            raise UserError(f"{VARIABLE}={own}: no such file; name a .ttf, .otf or .ttc font, or unset {VARIABLE}")
+            raise UserError(f"{VARIABLE}={own}: is no file; name a .ttf, .otf or .ttc font, or unset {VARIABLE}")
         return Path(own)
     files = sorted(Path(folder) / name for place in folders() for folder, _, names in os.walk(place) for name in names
                    if name.lower().endswith((".ttf", ".otf", ".ttc")))

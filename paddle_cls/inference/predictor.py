@@ -43,16 +43,16 @@ class Predictor:
     def __init__(self, load_model: Callable[[], "nn.Layer"], classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
                  exported: Path | None = None, device: str | None = None, source: object = "checkpoint",
-                 figures: Mapping[str, float] | None = None):
+                 metrics: Mapping[str, float] | None = None):
         """load_model: returns the network; not called before it is needed, which is never where an export is found.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
         tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities
         of its views (`eval_views`). device: where the network lives, a name of `runtime.device_for`; None: wherever Paddle
-        computes. source: what an error names. figures: of the network's evaluation. Raises UserError for an unknown name.
+        computes. source: what an error names. metrics: of the network's evaluation. Raises UserError for an unknown name.
         """
-        self.metrics = dict(figures or {})
+        self.metrics = dict(metrics or {})
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
@@ -98,7 +98,7 @@ class Predictor:
         fast = device == "cpu" and not is_own(info.model.name)
         exported = export.cached_folder(info.sha256[".pdparams"], about, info.image_size) if fast else None
         return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
-                   threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, figures=info.metrics)
+                   threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, metrics=info.metrics)
 
     @property
     def model(self) -> "nn.Layer":

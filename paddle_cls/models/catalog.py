@@ -1,5 +1,6 @@
 """The networks as rows of a table: what `python -m paddle_cls.models` prints, and the README's."""
 
+from ..formats.markdown import head, line
 from . import facts, model_arguments
 
 HEADER = ("name", "command", "paper", "parameters in millions: ours / the paper's", "test")
@@ -46,14 +47,10 @@ def markdown(name: str, parameters: int) -> str:
     """Return the line of the README's table about a network."""
     about = facts(name)
     digits = max(2, len(about.published.partition(".")[2]))
-    return _line(f"`{name}`", f"`{command(name)}`", about.paper, f"{parameters / 1e6:.{digits}f} / {published(name)}",
-                 f"`tests/models/test_zoo.py::test_network[{name}]`")
+    return line([f"`{name}`", f"`{command(name)}`", about.paper, f"{parameters / 1e6:.{digits}f} / {published(name)}",
+                 f"`tests/models/test_zoo.py::test_network[{name}]`"])
 
 
 def markdown_header() -> str:
     """Return the first two lines of the README's table."""
-    return f"{_line(*HEADER)}\n{_line(*['---'] * len(HEADER))}"
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+    return head(HEADER)

@@ -60,7 +60,7 @@ def cuts(config: Config, images: int) -> list[str]:
 def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str) -> str:
     """Return the sentence that ends a training.
 
-    epochs: whole ones that are done. figures, best: of the last and the best evaluation. seconds: that this start trained;
+    epochs: whole ones that are done. metrics, best: of the last and the best evaluation. seconds: that this start trained;
     None where nothing was left to do. program: how the training was called, such as "train.py" or "paddle-cls train".
     """
     whole = metrics["epoch"] == epochs             # not so where --max-steps ended it inside an epoch
@@ -92,7 +92,7 @@ def infer(program: str) -> str:
 
 
 def answering(place: object, metrics: Mapping) -> str:
-    """Return the line that names the checkpoint that answers. figures: of its evaluation, empty where there was none."""
+    """Return the line that names the checkpoint that answers. metrics: of its evaluation, empty where there was none."""
     if "val/acc1" not in metrics:
         return printable(f"answers by {place} (not evaluated)")
     return printable(f"answers by {place}: validation accuracy {metrics['val/acc1']:.3f}, epoch {metrics['epoch']:g}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError, report_all
+from ..formats import markdown
 from ..formats.plain_yaml import shown
 from ..parallel import launch
 from ..system import runtime, stopping
@@ -157,9 +158,9 @@ def write(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[Trial],
         minutes = sum(row["seconds"] for row in rows(run.config.folder)) / 60
         table.append([*run.values.values(), *(_digits(last[run.name].get(name)) for name in titles.values()), f"{minutes:.1f}",
                       states[run.name]])
-    text = markdown(table)
+    text = markdown.table(table) + "\n"
     if "seed" in found and len(found["seed"]) > 1:
-        text += "\n" + markdown(_over_seeds(found, runs, last))
+        text += "\n" + markdown.table(_over_seeds(found, runs, last)) + "\n"
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
         write_text(root / "grid.md", text)
@@ -182,12 +183,6 @@ def _over_seeds(found: Mapping[str, Sequence[str]], runs: Sequence[Trial], last:
             groups.setdefault(tuple(run.values[name] for name in others), []).append(last[run.name]["val/acc1"])
     return table + [[*values, str(len(group)), *map(_digits, (statistics.mean(group), min(group), max(group)))]
                     for values, group in groups.items()]
-
-
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells, the first the titles, as a Markdown table."""
-    lines = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _draw(root: Path, found: Mapping[str, Sequence[str]], runs: Sequence[tuple[Trial, Mapping]]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from ..formats import markdown
 from ..parallel.world import World
 from ..system import runtime
 from ..system.files import write_bytes, write_text, writing
@@ -122,9 +123,8 @@ def main(argv: list[str]) -> int:
     finally:                                       # the picture helps where there is nothing to suggest
         write(config.folder, rates[:len(found)], found, smoothed, marks)
     every = max(1, len(rates) // 10)
-    print("| learning rate | loss | smoothed |\n| --- | --- | --- |")
-    for row in list(zip(rates, found, smoothed, strict=True))[::every]:
-        print("| {:.2e} | {:.4f} | {:.4f} |".format(*row))
+    rows = [(f"{rate:.2e}", f"{loss:.4f}", f"{mean:.4f}") for rate, loss, mean in zip(rates, found, smoothed, strict=True)]
+    print(markdown.table([("learning rate", "loss", "smoothed"), *rows[::every]]))
     print(f"{'the loss diverged' if diverged else 'not diverged'} after {len(rates)} steps, at {rates[-1]:.3g}; lowest at "
           f"{answer.lowest:.3g}; {config.folder}/lr_find.png")
     if answer.note:

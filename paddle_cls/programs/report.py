@@ -1,7 +1,7 @@
 """Judge a trained network and show what it does: python -m paddle_cls.report output/cifar10_resnet
 
 Evaluates a checkpoint on the validation split of its data set and writes RUN/report: report.html (one page with all
-figures and pictures inside), figures.json, and each picture as PNG. A second run replaces its own report.
+metrics and pictures inside), figures.json, and each picture as PNG. A second run replaces its own report.
 """
 
 import dataclasses
@@ -96,7 +96,7 @@ def check_folder(folder: Path) -> None:
 def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: int) -> tuple[dict, dict[str, bytes]]:
     """Return (what figures.json holds of a split, {file name: PNG}), of a `Predictor`.
 
-    pictures: how many of each kind are shown. Figures: "samples", "tta", "side" (pixels of a picture), "summary", "binary"
+    pictures: how many of each kind are shown. Keys: "samples", "tta", "side" (pixels of a picture), "summary", "binary"
     (`binary.metrics` of one sigmoid logit, or None), "classes" (`per_class.per_class`), "confusion" ("counts", and "shares"
     of their row, None where it is empty), "mistakes", "calibration", "pictures" and "grad_cam" (see `gallery`).
     """

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class EarlyStop(Callback):
 
 
 def asks_to_stop(callbacks: Sequence[object], moment: str, state: Callable[[], State]) -> bool:
-    """Call `moment` (on_epoch_end, on_step_end) of all callbacks that have it; return whether one of them returns True."""
+    """Call `moment` (on_epoch_end, on_step_end) of all callbacks that have it; return whether one returns True, NumPy's too."""
     methods = [getattr(callback, moment) for callback in callbacks if hasattr(callback, moment)]
     answers = [method(now) for now in ([state()] if methods else []) for method in methods]
-    return any(answer is True for answer in answers)
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)

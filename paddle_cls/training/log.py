@@ -85,7 +85,7 @@ class Log:
                  parameters: Sequence, *, threshold: float | None = None, last: bool = False) -> None:
         """Write the charts of an evaluation and histograms of two weights: if it is the `last`, or due.
 
-        It takes seconds, so it is due every FIGURE_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
+        It takes seconds, so it is due every CHART_SECONDS. images: uint8 (N, H, W, 3), which logits (N, C) and labels (N,)
         belong to. parameters: the network's trainable tensors, of which the first and the last of two or more dimensions
         are shown. threshold: over which a yes-or-no network says yes.
         """

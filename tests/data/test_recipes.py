@@ -155,3 +155,25 @@ def test_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert all(np.array_equal(one, other) for one, other in zip(found, alone, strict=True))
+
+
+def one_by_one(images: np.ndarray, rng: np.random.Generator, padding: int) -> np.ndarray:
+    """Return what the recipe gives where the images are not of one size."""
+    change = build(RECIPES["crop_flip"].replace("=4", f"={padding}"), 8)
+    return np.stack([change(image, rng) for image in images])
+
+
+@pytest.mark.parametrize("change", [random_crop_flip, one_by_one])
+def test_both_ways_of_crop_flip_give_windows_of_the_reflected_image(change):
+    images = np.stack([rgb(i, 8, 8) for i in range(60)])
+    out = change(images.copy(), np.random.default_rng(0), padding=2)
+    assert out.dtype == np.uint8 and out.shape == images.shape
+    seen = set()
+    for before, after in zip(images, out, strict=True):
+        padded = np.pad(before, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+        matches = [(y, x, flip) for y in range(5) for x in range(5) for flip in (1, -1)
+                   if np.array_equal(padded[y:y + 8, x:x + 8][:, ::flip], after)]
+        assert len(matches) == 1
+        seen.add(matches[0])
+    assert {y for y, _, _ in seen} == {x for _, x, _ in seen} == set(range(5))
+    assert len({(y, x) for y, x, _ in seen}) > 12 and 15 < sum(flip == -1 for _, _, flip in seen) < 45

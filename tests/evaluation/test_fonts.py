@@ -63,7 +63,7 @@ def test_a_font_of_ones_own_is_named_by_a_variable(installed, monkeypatch):
     with pytest.raises(UserError, match="broken.ttf: no font that can be read: .*; name another with PADDLE_CLS_FONT"):
         drawing.families(["狗"])
     monkeypatch.setenv(fonts.VARIABLE, "none.ttf")
-    with pytest.raises(UserError, match="PADDLE_CLS_FONT=none.ttf: no such file; name a .ttf, .otf or .ttc font"):
+    with pytest.raises(UserError, match="PADDLE_CLS_FONT=none.ttf: is no file; name a .ttf, .otf or .ttc font"):
         fonts.for_names(["狗"])
 
 

@@ -98,6 +98,7 @@ def test_a_run_of_own_parts_trains_and_answers(own, call_in_memory):
     assert judged.status == 0 and json.loads(judged.out.splitlines()[-1])["checkpoint"] == "mine/best"
     predictor = Predictor.from_checkpoint(own / "mine", device="cpu", model="own_door:Net")
     assert predictor(picture).shape == (1, 2)
+    assert predictor._exported is None             # its code may change: an export would not show that
     with pytest.raises(UserError, match=r"mine/best: its network, Net, has no method forward_features\(images\)"):
         predictor.features(picture)
     done = call_in_memory(report, "mine", "--model", "own_door:Net", "--dataset", "own_door:pictures", "--device", "cpu",
@@ -135,6 +136,12 @@ def test_the_users_word_must_be_the_checkpoints(own):
     with pytest.raises(UserError, match="its network is 'resnet', not 'stranger:Net'; leave that out"):
         Predictor.from_checkpoint(own / "plain", model="stranger:Net")
     assert not (own / "sentinel").exists()
+
+
+def test_a_file_of_the_working_folder_hides_no_installed_module(own, monkeypatch):
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(own))])
+    named.check("own_door:Net", "--model")
+    assert sys.path[-1] == str(own) and sys.path.count(str(own)) == 1
 
 
 @pytest.mark.parametrize("text, message", [

@@ -89,7 +89,7 @@ def test_a_step_may_stop_it_too(tmp_path):
         """Stops after the fourth step."""
 
         def on_step_end(self, state):
-            return state.step == 4
+            return np.int64(state.step) == 4       # NumPy's True
 
     done = own(tmp_path / "run", callbacks=[Four()])
     assert done.step == 4 and done.metrics["epoch"] == 1
@@ -198,6 +198,14 @@ def test_an_own_optimizer_schedule_and_augmentation(tmp_path):
     ({"model": 5}, 'fit: model is int; give a name of the zoo, "module:Net" or a paddle.nn.Layer'),
     ({"model": Linear(4)}, "fit: the network gives [1, 4] for one image; it must give logits of shape [1, 3]"),
     ({"epochs": 0}, "fit: epochs=0 must be at least 1"),
+    ({"batch_size": 2.5}, "fit: batch_size=2.5 is not a whole number"),
+    ({"max_steps": 0}, "fit: max_steps=0 must be at least 1"),
+    ({"lr": np.nan}, "fit: lr=nan must be at least 0"),
+    ({"ema_decay": 2.0}, "fit: ema_decay=2.0 must be from 0 to 1"),
+    ({"class_weights": [1, 1]}, "fit: class_weights=[1, 1] must be 3 numbers of at least 0, one for each class"),
+    ({"val": Split(np.zeros((0, 8, 8, 3), np.uint8), [])}, "fit: val: there are no images; give at least one"),
+    ({"callbacks": [EarlyStop]}, "fit: callbacks: EarlyStop is a class; give an object of it, EarlyStop(...)"),
+    ({"callbacks": [3]}, "fit: callbacks: 3 has neither on_epoch_end nor on_step_end; add one of them"),
     ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known: adam, adamw, momentum, nesterov"),
     ({"metrics": {"acc1": lambda logits, labels: 1}}, "metrics: 'acc1' is a metric of the package already; choose another name"),
     ({"metrics": {"f": lambda logits, labels: "x"}}, "metrics: 'f' gave 'x'; it must return a finite number"),
