@@ -58,6 +58,8 @@ def test_a_training_ends_in_a_sentence(epochs, seconds, program, begin, command)
     assert console_lines.finished(epochs, figures, best, seconds, Path("my run"), program) == (
         f"{begin}: validation accuracy 0.991 (best 0.992, epoch 2). Classify a picture: {command} --image PICTURE "
         "--checkpoint 'my run'")
+    told = console_lines.finished(epochs, figures, best, seconds, RUN, program, "mine:Net")
+    assert told.endswith(" --checkpoint out --model mine:Net")
 
 
 def test_the_checkpoint_that_answers_is_named():
