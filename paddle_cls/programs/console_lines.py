@@ -94,6 +94,12 @@ def infer(program: str) -> str:
     return "paddle-cls infer" if program.startswith("paddle-cls") else "python infer.py"
 
 
+def judged(summary: Mapping[str, float], threshold: float | None) -> str:
+    """Return the metrics of a report in a line. threshold: of a yes-or-no network, told where it is not 0.5 as elsewhere."""
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.items())
+    return shown if threshold in (None, 0.5) else f"{shown} (at threshold {threshold:.3f})"
+
+
 def answering(place: object, metrics: Mapping) -> str:
     """Return the line that names the checkpoint that answers. figures: of its evaluation, empty where there was none."""
     if "val/acc1" not in metrics:

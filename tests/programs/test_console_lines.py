@@ -68,6 +68,12 @@ def test_the_checkpoint_that_answers_is_named():
     assert console_lines.answering("net.pdparams", {}) == "answers by net.pdparams (not evaluated)"
 
 
+def test_a_report_names_a_threshold_of_its_own():
+    figures = {"loss": 0.5, "acc1": 0.25}
+    assert console_lines.judged(figures, 0.3721) == "loss 0.5000, acc1 0.2500 (at threshold 0.372)"
+    assert console_lines.judged(figures, 0.5) == console_lines.judged(figures, None) == "loss 0.5000, acc1 0.2500"
+
+
 def test_paddles_word_on_ccache_is_not_shown():
     done = subprocess.run([sys.executable, "-c", "import paddle_cls, warnings; warnings.warn('No ccache found. Please'); "
                            "warnings.warn('another')"], capture_output=True, text=True, check=True)
