@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .images.files import ImageFiles
 from .images.source import ImageSource
 from .sampling import balanced_order
 
@@ -54,8 +55,10 @@ class Split:
         return Split(self.images[indices], self.labels[indices], self.names and [self.names[i] for i in indices])
 
     def name(self, index: int) -> str:
-        """Return what a person calls the image at `index`: the name of its file, or its place in the split."""
-        return self.names[index] if self.names else f"image {index}"
+        """Return what a person calls the image at `index`: its name, the path of its file, or its place in the split."""
+        if self.names:
+            return self.names[index]
+        return self.images.name(index) if isinstance(self.images, ImageFiles) else f"image {index}"
 
     def reader(self) -> Reader[Sample]:
         """Return a reader of samples (image uint8 (H, W, 3), label int), for `paddle.reader` and `paddle.batch`."""

@@ -24,7 +24,7 @@ from ..evaluation import metrics
 from ..ops.build import NoCache, Unavailable
 from ..ops.runner import Runner
 from ..paddle_internals import norm_settings, statistics
-from ..system import cache, runtime
+from ..system import cache, console, runtime
 from ..system.files import hash_of, locked, part_name, writing
 from . import plan, trace
 
@@ -46,8 +46,10 @@ class PaddleInference:
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(runtime.cores())
         config.disable_glog_info()
-        self._predictor = inference.create_predictor(config)
+        with console.libraries_on_stderr():        # Paddle tells stdout that it looks for a oneDNN operator
+            self._predictor = inference.create_predictor(config)
         self._lock = threading.Lock()              # input and output have one place each
+        self._has_run = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of `images`, as many as there are."""
@@ -55,7 +57,9 @@ class PaddleInference:
             entry = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
             entry.reshape(images.shape)
             entry.copy_from_cpu(np.ascontiguousarray(images))
-            self._predictor.run()
+            with contextlib.nullcontext() if self._has_run else console.libraries_on_stderr():     # likewise
+                self._predictor.run()
+            self._has_run = True
             return self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu()
 
 
@@ -74,7 +78,8 @@ def export(model: nn.Layer, image_size: int, folder: Path) -> Computation:
     _fold_norms(plain)
     spec = paddle.static.InputSpec([None, 3, image_size, image_size], "float32", "images")
     plain = paddle.jit.to_static(plain, input_spec=[spec], full_graph=True)
-    paddle.jit.save(plain, str(folder / "inference"))
+    with console.libraries_on_stderr():
+        paddle.jit.save(plain, str(folder / "inference"))
     # an operation without a step, or a Paddle to come that traces otherwise
     with contextlib.suppress(plan.Unsupported, AttributeError, KeyError, TypeError, ValueError):
         weights = {value.name: value.numpy() for value in (*plain.parameters(), *plain.buffers())}

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,9 @@ def check_name(name: str) -> None:
     if name.startswith(UNNAMED):
         raise UserError(f"its network, a {name}, was given to fit without a name to build it by; train with fit(..., "
                         f"model_name=\"module:Net\"), or load the weights into the layer and use Predictor(lambda: layer, ...)")
+    depth = re.fullmatch("resnet_?([0-9]{1,4})", name)
+    if depth and int(depth[1]) >= 8 and int(depth[1]) % 6 == 2:            # of the papers' CIFAR networks: no typing mistake
+        raise UserError(f"unknown model {name!r}; use --model resnet --depth {int(depth[1])}")
     if not named.is_named(name):
         raise UserError(unknown("model", name, MODELS, lister="python -m paddle_cls.models"))
     named.check(name, "--model")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import printable
+from ..named import is_named
 from .settings.fields import NOT_SAVED, Config
 
 WIDTH = 100                                        # columns of wrapped text
@@ -57,18 +58,20 @@ def cuts(config: Config, images: int) -> list[str]:
     return lines
 
 
-def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str) -> str:
+def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str,
+             model: str = "") -> str:
     """Return the sentence that ends a training.
 
     epochs: whole ones that are done. metrics, best: of the last and the best evaluation. seconds: that this start trained;
     None where nothing was left to do. program: how the training was called, such as "train.py" or "paddle-cls train".
+    model: its name; infer builds one of the user's own, module:Net, only where it is told to.
     """
     whole = metrics["epoch"] == epochs             # not so where --max-steps ended it inside an epoch
     part = _count(epochs, "epoch") if whole else _count(metrics["step"], "step")
     begin = f"This run had finished before: {part}" if seconds is None else f"Trained {part} in {duration(seconds)}"
     return printable(f"{begin}: validation accuracy {metrics['val/acc1']:.3f} (best {best['val/acc1']:.3f}, epoch "
                      f"{best['epoch']:g}). Classify a picture: {infer(program)} --image PICTURE --checkpoint "
-                     f"{shlex.quote(str(folder))}")
+                     f"{shlex.quote(str(folder))}{f' --model {shlex.quote(model)}' if is_named(model) else ''}")
 
 
 def _count(number: float, what: str) -> str:
@@ -89,6 +92,12 @@ def duration(seconds: float) -> str:
 def infer(program: str) -> str:
     """Return the command that classifies, for one who called the training `program`."""
     return "paddle-cls infer" if program.startswith("paddle-cls") else "python infer.py"
+
+
+def judged(summary: Mapping[str, float], threshold: float | None) -> str:
+    """Return the metrics of a report in a line. threshold: of a yes-or-no network, told where it is not 0.5 as elsewhere."""
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.items())
+    return shown if threshold in (None, 0.5) else f"{shown} (at threshold {threshold:.3f})"
 
 
 def answering(place: object, metrics: Mapping) -> str:

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES
 from ..system import runtime
 from ..system.files import read_bytes, replacing, writing
-from . import setup
+from . import console_lines, setup
 from .settings.command_line import parse, read_yaml
 from .settings.fields import Config, ReportConfig
 from .settings.own_code import check_named
@@ -58,8 +58,7 @@ def main(argv: list[str]) -> int:
                 (place / name).write_bytes(content)
             for name, written in (("figures.json", text), ("report.html", page.render(results, pngs))):
                 (place / name).write_text(written, encoding="utf-8", errors="replace")       # of file names that are no UTF-8
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in results["summary"].items())
-    print(f"{folder / 'report.html'}: {shown}")
+    print(f"{folder / 'report.html'}: {console_lines.judged(results['summary'], predictor.threshold)}")
     return 0
 
 

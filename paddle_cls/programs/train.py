@@ -138,7 +138,7 @@ def train(config: Config, world: World) -> int:
         return 128 + done.signal
     if world.rank == 0:
         seconds = None if started is None else time.monotonic() - started
-        print(console_lines.finished(run.epoch, done.metrics, done.best, seconds, config.folder, PROGRAM))
+        print(console_lines.finished(run.epoch, done.metrics, done.best, seconds, config.folder, PROGRAM, config.model))
         print(json.dumps({"output_dir": str(done.output_dir), "visualdl": str(done.visualdl), "step": done.step,
                           "final": done.metrics, "best": done.best}), flush=True)
     return 0

@@ -1,6 +1,7 @@
 """The console: streams that take all text in every locale, and text that moves no cursor."""
 
 import contextlib
+import ctypes
 import io
 import os
 import stat
@@ -61,6 +62,39 @@ def flushed() -> Iterator[None]:
             raise
         _abandon(sys.stdout, sys.stderr)
         raise SystemExit(PIPE_CLOSED) from None
+
+
+@contextlib.contextmanager
+def libraries_on_stderr() -> Iterator[None]:
+    """Have what libraries print past Python inside the block on stderr: a program's stdout may be read by another program.
+
+    All threads' output goes there meanwhile. Descriptor 1 is the old one again afterwards, whatever happens; where 1 or 2 is
+    closed all stays as it is.
+    """
+    _flush_all()
+    try:
+        kept = os.dup(1)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.dup2(2, 1)
+        yield
+    finally:
+        try:
+            _flush_all()                           # C keeps back what it writes into a pipe or a file
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _flush_all() -> None:
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):         # it stays in Python's buffer, which is told of at the end
+            sys.stdout.flush()
+    with contextlib.suppress(OSError, AttributeError, TypeError):              # a C library that is found otherwise
+        ctypes.CDLL("ucrtbase" if os.name == "nt" else None).fflush(None)
 
 
 def _flush() -> None:

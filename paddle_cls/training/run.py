@@ -28,7 +28,7 @@ class Run:
     """A training between two steps, in `folder`.
 
     epoch, step: whole passes and optimizer steps done. totals: sums of the epoch under way. metrics: of the last
-    evaluation; best: of the best one so far, by val/acc1.
+    evaluation; best: of the best one so far, by val/acc1, of equal ones that with the smaller val/loss.
     """
 
     def __init__(self, folder: Path, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, *,
@@ -211,10 +211,15 @@ class Run:
         if whole:
             self.epoch += 1
             self.totals.clear()
-        if self.best is None or figures["val/acc1"] > self.best["val/acc1"]:
+        if self.best is None or _rank(figures) > _rank(self.best):
             self.best = dict(figures)
             self.save("best")
         self.save("last")
+
+
+def _rank(figures: Mapping[str, float]) -> tuple[float, float]:
+    """Return what is the larger the better an epoch is: few validation images give many epochs the same accuracy."""
+    return figures["val/acc1"], -figures.get("val/loss", float("inf"))
 
 
 def _finite(logits: np.ndarray, what: str, kept: str = "last") -> None:

@@ -58,12 +58,20 @@ def test_a_training_ends_in_a_sentence(epochs, seconds, program, begin, command)
     assert console_lines.finished(epochs, figures, best, seconds, Path("my run"), program) == (
         f"{begin}: validation accuracy 0.991 (best 0.992, epoch 2). Classify a picture: {command} --image PICTURE "
         "--checkpoint 'my run'")
+    told = console_lines.finished(epochs, figures, best, seconds, RUN, program, "mine:Net")
+    assert told.endswith(" --checkpoint out --model mine:Net")
 
 
 def test_the_checkpoint_that_answers_is_named():
     assert console_lines.answering("out/best", {"val/acc1": 0.5, "epoch": 2}) == (
         "answers by out/best: validation accuracy 0.500, epoch 2")
     assert console_lines.answering("net.pdparams", {}) == "answers by net.pdparams (not evaluated)"
+
+
+def test_a_report_names_a_threshold_of_its_own():
+    figures = {"loss": 0.5, "acc1": 0.25}
+    assert console_lines.judged(figures, 0.3721) == "loss 0.5000, acc1 0.2500 (at threshold 0.372)"
+    assert console_lines.judged(figures, 0.5) == console_lines.judged(figures, None) == "loss 0.5000, acc1 0.2500"
 
 
 def test_paddles_word_on_ccache_is_not_shown():

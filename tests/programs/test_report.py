@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_own import pictures, write
 from fake_palm import train_in_process, write_palm
 from fakes import batch, python2_pickle, rgb, write_checkpoint
 from PIL import Image
@@ -15,8 +16,10 @@ from sklearn import metrics as sk
 from test_page import Reader
 
 from paddle_cls.checkpoints import checkpoint
+from paddle_cls.data.images.files import ImageFiles
 from paddle_cls.data.reader import Split
 from paddle_cls.data.sets import cifar10
+from paddle_cls.evaluation import page
 from paddle_cls.inference.predictor import Predictor
 from paddle_cls.programs import report
 from paddle_cls.programs.settings.fields import ReportConfig
@@ -167,6 +170,16 @@ def test_images_of_any_size_are_fetched_in_parts_and_shown_small(tmp_path):
         expected.max(axis=1).min(), rel=1e-5)
     sizes = {Image.open(io.BytesIO(png)).size for name, png in pngs.items() if name not in ("confusion.png", "reliability.png")}
     assert sizes == {(224, 224)} and figures["pictures"]["unsure"][0]["name"].endswith("<b>.jpg")
+
+
+def test_a_picture_of_a_folder_or_a_table_is_named_by_its_path(tmp_path):
+    write(tmp_path, pictures("cat", "dog", count=1))
+    predictor = Predictor.from_checkpoint(write_checkpoint(tmp_path / "run", classes=("cat", "dog")), device="cpu")
+    split = Split(ImageFiles(tmp_path, ["cat/0.jpg", "dog/0.jpg"]).sized(32), np.arange(2))
+    figures, pngs = report.judge(predictor, split.take(np.array([1])), pictures=1, batch_size=2)
+    assert [picture["name"] for picture in figures["pictures"]["unsure"]] == ["dog/0.jpg"]
+    about = {"checkpoint": "run/best", "step": 1, "model": "resnet", "dataset": "folder", "split": "val"}
+    assert "dog/0.jpg" in page.render({**about, **figures, "files": []}, pngs) and split.name(0) == "cat/0.jpg"
 
 
 RUN = ("run", "--device", "cpu", "--data-dir", "data")

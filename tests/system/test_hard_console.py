@@ -1,5 +1,7 @@
 """The console: streams that are closed or full, readers that leave, locales without Chinese, and text that moves the cursor."""
 
+import contextlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from paddle_cls.errors import UserError, one_line, printable
+from paddle_cls.system import console
 from paddle_cls.system.entry import reported
 
 CODE = """
@@ -89,3 +92,20 @@ def test_a_broken_pipe_of_something_else_is_told(capsys):
     with pytest.raises(SystemExit) as ended, reported("prog"):
         raise BrokenPipeError(32, "Broken pipe", "somewhere")
     assert ended.value.code == 2 and capsys.readouterr().err == "prog: error: somewhere: Broken pipe\n"
+
+
+def test_what_libraries_print_leaves_stdout_alone(capfd):
+    print("before")
+    with contextlib.suppress(KeyError), console.libraries_on_stderr():
+        os.write(1, b"a descriptor's\n")
+        ctypes.CDLL(None).puts(b"C's")             # which C keeps back until the end
+        raise KeyError
+    print("after", flush=True)
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr() == ("before\nafter\n", "a descriptor's\nC's\n")
+
+
+def test_a_closed_stdout_stays_closed():
+    done = python("from paddle_cls.system import console; os.close(1)\n"
+                  "    with console.libraries_on_stderr(): print(3, file=sys.stderr)\n    os.dup2(2, 1)")
+    assert (done.returncode, done.stderr) == (0, "3\n")
