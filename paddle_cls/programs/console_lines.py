@@ -11,6 +11,7 @@ from ..named import is_named
 from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
 
 WIDTH = 100                                        # columns of wrapped text
+FEW = 50                                           # validation images, from 2 points of accuracy each on
 SHAPED = ("cosine", "onecycle")                    # schedules that are made for the whole run
 
 
@@ -72,6 +73,14 @@ def cuts(config: Config, images: int) -> list[str]:
     if config.unfreeze_epochs and config.unfreeze_epochs * per_epoch >= last:
         lines.append(f"warning: --unfreeze-epochs {config.unfreeze_epochs} is never reached in the run, {end}: nothing thaws")
     return lines
+
+
+def few(images: int) -> list[str]:
+    """Return a line where so many validation images say little about a network, else none."""
+    if images >= FEW:
+        return []
+    return [f"only {counted(images, 'validation image')}: one more right or wrong moves the accuracy by {100 / images:.1f} "
+            f"points"]
 
 
 def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str,

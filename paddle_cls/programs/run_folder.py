@@ -62,7 +62,7 @@ def introduce(config: Config, run: "Run", data: "ReadyData", resumed: bool, spee
     if report:
         print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
               sep="\n  ")
-    for note in (*data.notes, speed, *console_lines.cuts(config, len(data.train))):
+    for note in (*data.notes, *console_lines.few(len(data.val)), speed, *console_lines.cuts(config, len(data.train))):
         print(printable(note))
     if resumed:
         print(f"resumed {folder}/last: {console_lines.counted(run.epoch, 'epoch')} and "

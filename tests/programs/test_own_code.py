@@ -87,6 +87,7 @@ def test_a_run_of_own_parts_trains_and_answers(own, call_in_memory):
              "--model-args", "width=6", "--epochs", 1, "--batch-size", 4, "--device", "cpu", "--nproc", 1, "--onednn", "off",
              "--output-dir", "我的")
     done = call_in_memory(train, *flags)
+    assert "only 8 validation images: " in done.out
     assert '{"output_dir": "我的", ' in done.out and "--checkpoint 我的 --model own_door:Net" in done.out.replace("'", "")
     assert done.status == 0 and json.loads(done.out.splitlines()[-1])["step"] == 2
     assert json.loads((own / "我的/last.json").read_text())["model"] == {"name": "own_door:Net", "arguments": {"width": 6}}
