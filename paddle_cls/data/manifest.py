@@ -50,7 +50,7 @@ def to_data(manifest: Manifest, image_size: int | None) -> Data:
     count, read = sum(len(split) for split in splits), sum(len(sizes) for _, sizes in found)
     width, height = np.median(np.concatenate([sizes for _, sizes in found]), axis=0).astype(int)
     which = "every one begins and ends" if read == count else f"all are there, and {read:,} drawn at random begin and end"
-    note = (f"{count:,} files: {which} as a picture does (python -m paddle_cls.data.check decodes them all); median "
+    note = (f"{count:,} files: {which} as a picture does (paddle-cls check decodes them all); median "
             f"{width}x{height} pixels, brought to {size}x{size} (--image-size)")
     return Data(sized[0], sized[1] if len(sized) > 1 else None, manifest.classes, size, IMAGENET, notes=(*manifest.notes, note))
 

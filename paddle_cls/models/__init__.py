@@ -95,7 +95,7 @@ def check_name(name: str) -> None:
     if depth and int(depth[1]) >= 8 and int(depth[1]) % 6 == 2:            # of the papers' CIFAR networks: no typing mistake
         raise UserError(f"unknown model {name!r}; use --model resnet --depth {int(depth[1])}")
     if not named.is_named(name):
-        raise UserError(unknown("model", name, MODELS, lister="python -m paddle_cls.models"))
+        raise UserError(unknown("model", name, MODELS, lister="paddle-cls models"))
     named.check(name, "--model")
 
 

@@ -44,7 +44,8 @@ def accelerate(model: "nn.Layer") -> str:
             object.__setattr__(layer, "__class__", found[0])
     layers = model.sublayers(include_self=True)
     convolutions, norms = (sum(isinstance(layer, kind) for layer in layers) for kind in (Conv2D, (BatchNorm2D, BatchNorm)))
-    return f"oneDNN operators for {convolutions} convolutions, {norms} batch norms"
+    return (f"oneDNN operators for {convolutions} convolution{'s' * (convolutions != 1)}, "
+            f"{norms} batch norm{'s' * (norms != 1)}")
 
 
 def speed_up(model: "nn.Layer", device: str, *, wanted: bool = True) -> str:

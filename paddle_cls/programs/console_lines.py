@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..errors import printable
 from ..named import is_named
-from .settings.fields import NOT_SAVED, Config
+from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
 
 WIDTH = 100                                        # columns of wrapped text
+FEW = 50                                           # validation images, from 2 points of accuracy each on
 SHAPED = ("cosine", "onecycle")                    # schedules that are made for the whole run
 
 
@@ -28,9 +29,25 @@ def changed(config: Config) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
+def changes(before: Mapping[str, object], config: Config) -> list[str]:
+    """Return a line for each setting that a resumed run changes. before: those in the run's config.yaml, by name."""
+    lines = []
+    for field in dataclasses.fields(config):
+        old, new = before.get(field.name, field.default), getattr(config, field.name)
+        if field.name in MAY_CHANGE - {*NOT_SAVED, "output_dir"} and _plain(old) != _plain(new):
+            lines.append(printable(f"{field.name}: {_short(old)} before, {_short(new)} now"))
+    return lines
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
 def _short(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{key}={_short(one)}" for key, one in value.items())
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -58,6 +75,14 @@ def cuts(config: Config, images: int) -> list[str]:
     return lines
 
 
+def few(images: int) -> list[str]:
+    """Return a line where so many validation images say little about a network, else none."""
+    if images >= FEW:
+        return []
+    return [f"only {counted(images, 'validation image')}: one more right or wrong moves the accuracy by {100 / images:.1f} "
+            f"points"]
+
+
 def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None, folder: Path, program: str,
              model: str = "") -> str:
     """Return the sentence that ends a training.
@@ -67,14 +92,15 @@ def finished(epochs: int, metrics: Mapping, best: Mapping, seconds: float | None
     model: its name; infer builds one of the user's own, module:Net, only where it is told to.
     """
     whole = metrics["epoch"] == epochs             # not so where --max-steps ended it inside an epoch
-    part = _count(epochs, "epoch") if whole else _count(metrics["step"], "step")
+    part = counted(epochs, "epoch") if whole else counted(metrics["step"], "step")
     begin = f"This run had finished before: {part}" if seconds is None else f"Trained {part} in {duration(seconds)}"
     return printable(f"{begin}: validation accuracy {metrics['val/acc1']:.3f} (best {best['val/acc1']:.3f}, epoch "
                      f"{best['epoch']:g}). Classify a picture: {infer(program)} --image PICTURE --checkpoint "
                      f"{shlex.quote(str(folder))}{f' --model {shlex.quote(model)}' if is_named(model) else ''}")
 
 
-def _count(number: float, what: str) -> str:
+def counted(number: float, what: str) -> str:
+    """Return "1 epoch" or "1,200 epochs"."""
     return f"{number:,.0f} {what}{'s' * (number != 1)}"
 
 

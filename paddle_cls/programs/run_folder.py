@@ -10,7 +10,7 @@ from ..errors import UserError, printable
 from ..system import lock
 from ..system.files import write_text, writing
 from . import console_lines
-from .settings.command_line import to_yaml
+from .settings.command_line import read_yaml, to_yaml
 from .settings.fields import Config
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ def introduce(config: Config, run: "Run", data: "ReadyData", resumed: bool, spee
     from ..data.manifest import split_csv
     folder = config.folder
     split = split_csv(data) if data.drawn else None
+    settings = folder / "config.yaml"
+    before = read_yaml(settings) if resumed and settings.exists() else None
     with writing(folder):
-        new = not (folder / "config.yaml").exists()
+        new = not settings.exists()
         try:
             if split is not None:
                 write_text(folder / "split.csv", split)
-            write_text(folder / "config.yaml", to_yaml(config))
+            write_text(settings, to_yaml(config))
             if report:
                 write_text(folder / "pretrained.txt", report.text())
         except OSError:
@@ -60,8 +62,11 @@ def introduce(config: Config, run: "Run", data: "ReadyData", resumed: bool, spee
     if report:
         print(f"pretrained: {report.short()}", *map(printable, report.notes), f"all of it: {folder / 'pretrained.txt'}",
               sep="\n  ")
-    for note in (*data.notes, speed, *console_lines.cuts(config, len(data.train))):
+    for note in (*data.notes, *console_lines.few(len(data.val)), speed, *console_lines.cuts(config, len(data.train))):
         print(printable(note))
     if resumed:
-        print(f"resumed {folder}/last: {run.epoch} epochs and {run.step} steps are done")
+        print(f"resumed {folder}/last: {console_lines.counted(run.epoch, 'epoch')} and "
+              f"{console_lines.counted(run.step, 'step')} are done")
+    for line in console_lines.changes(before, config) if before is not None else ():
+        print(line)
     sys.stdout.flush()

@@ -73,7 +73,7 @@ def evaluate(config: Config) -> int:
     data = setup.load_for(predictor, path, config)
     logits = setup.predict(predictor, data.val, config.eval_batch_size)
     figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold).flat()
-    print(json.dumps({"checkpoint": str(path), "tta": config.tta, **figures}))
+    print(json.dumps({"checkpoint": str(path), "tta": config.tta, **figures}, ensure_ascii=False))
     return 0
 
 
@@ -140,5 +140,5 @@ def train(config: Config, world: World) -> int:
         seconds = None if started is None else time.monotonic() - started
         print(console_lines.finished(run.epoch, done.metrics, done.best, seconds, config.folder, PROGRAM, config.model))
         print(json.dumps({"output_dir": str(done.output_dir), "visualdl": str(done.visualdl), "step": done.step,
-                          "final": done.metrics, "best": done.best}), flush=True)
+                          "final": done.metrics, "best": done.best}, ensure_ascii=False), flush=True)
     return 0

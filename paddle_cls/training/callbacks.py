@@ -6,7 +6,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +64,15 @@ class EarlyStop(Callback):
         self.monitor, self.patience, self.least = monitor, patience, least
         self.higher = not monitor.endswith(LOWER) if higher_is_better is None else higher_is_better
 
+    def check(self, known: Iterable[str]) -> None:
+        """Raise UserError unless the monitor is one of the `known` metrics."""
+        known = set(known)
+        if self.monitor not in known:
+            raise UserError(f"EarlyStop: {unknown('metric', self.monitor, known)}")
+
     def on_epoch_end(self, state: State) -> bool:
         """Return whether the patience is over. Raises UserError for a metric that there is not."""
-        if self.monitor not in state.metrics:
-            raise UserError(f"EarlyStop: {unknown('metric', self.monitor, state.metrics)}")
+        self.check(state.metrics)
         best, since = None, 0
         for row in state.history:
             value = row.get(self.monitor)

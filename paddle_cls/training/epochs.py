@@ -87,6 +87,9 @@ def train(parts: Training) -> Result:
     run, plan, world, data = parts.run, parts.plan, parts.updater.world, parts.data
     per_epoch, last = plan.steps(len(data.train))
     shown = world.rank == 0 and not parts.quiet
+    for callback in parts.callbacks:
+        if isinstance(callback, calls.EarlyStop):  # before the first step, not after an epoch
+            callback.check(_names(parts))
     history = _rows(run)
     log = Log(run.folder, run.step, run.epoch, active=world.rank == 0, draw=parts.draw)
     if parts.graph and world.rank == 0:
@@ -158,6 +161,15 @@ def train(parts: Training) -> Result:
                 break
     log.close()
     return result()
+
+
+def _names(parts: Training) -> list[str]:
+    """Return the metrics that an epoch can have, by those of an evaluation of the first two classes."""
+    data = parts.data
+    logits = np.zeros((2, data.outputs), np.float32)
+    judged = metrics.classification(logits, np.arange(2), threshold=0.5 if data.holdout else None).flat("val/")
+    return ["step", "epoch", "lr", "train/loss", "train/acc1", "train/error_rate", *judged,
+            *(f"val/{name}" for name in parts.metrics)]
 
 
 def _rows(run: Run) -> list[dict]:

@@ -77,7 +77,7 @@ FIELDS = [
     ("model name 5", {"model.name": 5}, "model.name: 5 is not a text"),
     ("model name list", {"model.name": ["resnet"]}, "model.name: ['resnet'] is not a text"),
     ("model name null", {"model.name": None}, "model.name: None is not a text"),
-    ("model name path", {"model.name": "../x"}, "unknown model '../x'; python -m paddle_cls.models lists the known"),
+    ("model name path", {"model.name": "../x"}, "unknown model '../x'; paddle-cls models lists the known"),
     ("model str", {"model": "resnet"}, "model: 'resnet' is not a dictionary"),
     ("arguments depth x", {"model.arguments.depth": "x"}, "model 'resnet': depth='x' is not a whole number"),
     ("arguments depth true", {"model.arguments.depth": True}, "model 'resnet': depth=True is not a whole number"),

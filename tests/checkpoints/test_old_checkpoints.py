@@ -74,7 +74,7 @@ def test_the_next_steps_are_as_they_were(made, call_in_memory, monkeypatch):
     monkeypatch.chdir(folder)
     done = call_in_memory(train, "--resume", "--nproc", 1, "--max-steps", 6, "--output-dir", "adam_ema")
     assert done.status == 0, done.err
-    assert "resumed adam_ema/last: 0 epochs and 4 steps are done" in done.out
+    assert "resumed adam_ema/last: 0 epochs and 4 steps are done\nmax_steps: 4 before, 6 now\n" in done.out
     line = json.loads(Path("adam_ema/metrics.jsonl").read_text().splitlines()[-1])
     wanted = known["adam_ema"]["resumed"]
     assert line["step"] == 6

@@ -21,8 +21,8 @@ def test_without_validation_folder_a_tenth_is_drawn(tmp_path):
     whole = names(data.train) + names(data.val)
     assert sorted(whole) == [(f"{name}/{i}.jpg", label) for label, name in enumerate(("cat", "dog")) for i in range(10)]
     assert (data.image_size, data.normalization) == (32, IMAGENET)
-    assert data.notes == ("20 files: every one begins and ends as a picture does (python -m paddle_cls.data.check decodes them "
-                          "all); median 12x12 pixels, brought to 32x32 (--image-size)",)
+    assert data.notes == ("20 files: every one begins and ends as a picture does (paddle-cls check decodes them all); "
+                          "median 12x12 pixels, brought to 32x32 (--image-size)",)
     assert names(load_data("folder", tmp_path).val) == names(data.val), "drawn alike each time"
 
 

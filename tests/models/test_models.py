@@ -162,7 +162,7 @@ def test_other_depths_are_refused_with_the_nearest(depth, near):
 def test_other_wrong_arguments():
     with pytest.raises(UserError, match="unknown model 'resnett'; did you mean 'resnet'"):
         check_name("resnett")
-    with pytest.raises(UserError, match="unknown model 'lstm'; python -m paddle_cls.models lists the known"):
+    with pytest.raises(UserError, match="unknown model 'lstm'; paddle-cls models lists the known"):
         build_model("lstm", 10)
     with pytest.raises(UserError, match="model 'vgg' takes no depth; it takes: image_size"):
         build_model("vgg", 10, depth=20)

@@ -50,7 +50,7 @@ def test_auxiliary_heads_are_no_part_of_the_parameters(call):
 @pytest.mark.parametrize("flags, message", [
     ("--model resnet51", "unknown model 'resnet51'; did you mean 'resnet5?[0-9]*'"),
     ("--model resnet20", "unknown model 'resnet20'; use --model resnet --depth 20$"),
-    ("--model zzz", "unknown model 'zzz'; python -m paddle_cls.models lists the known"),
+    ("--model zzz", "unknown model 'zzz'; paddle-cls models lists the known"),
     ("--model resnet18 --image-size 31", "model 'resnet18' takes images from 32x32 on, not 31x31"),
     ("--model resnet18 --model-args scale=1", "unknown argument 'scale'; known: none"),
     ("--model mobilenet_v2 --model-args scale=0", r"scale=0\.0: the width multiplier must be from 0\.1 to 4"),

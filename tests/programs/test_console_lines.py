@@ -68,6 +68,19 @@ def test_the_checkpoint_that_answers_is_named():
     assert console_lines.answering("net.pdparams", {}) == "answers by net.pdparams (not evaluated)"
 
 
+def test_a_resumed_run_tells_what_changes():
+    before = {"epochs": 12, "lr": 0.001, "data_dir": "data", "output_dir": "elsewhere", "nproc": None, "model": "vgg"}
+    now = Config(epochs=20, lr=0.0005, data_dir=Path("data"), output_dir=RUN, max_steps=7, resume=True, model="vgg")
+    assert console_lines.changes(before, now) == ["epochs: 12 before, 20 now", "max_steps: none before, 7 now",
+                                                  "lr: 0.001 before, 0.0005 now"]
+    assert console_lines.changes(before, Config(epochs=12, data_dir=Path("data"))) == []
+
+
+def test_few_validation_images_get_a_line():
+    assert console_lines.few(8) == ["only 8 validation images: one more right or wrong moves the accuracy by 12.5 points"]
+    assert console_lines.few(49) and console_lines.few(50) == []
+
+
 def test_a_report_names_a_threshold_of_its_own():
     figures = {"loss": 0.5, "acc1": 0.25}
     assert console_lines.judged(figures, 0.3721) == "loss 0.5000, acc1 0.2500 (at threshold 0.372)"

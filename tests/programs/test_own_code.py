@@ -85,25 +85,27 @@ def test_a_run_of_own_parts_trains_and_answers(own, call_in_memory):
     """Neither @about nor forward_features is needed; the checkpoint's network answers once the user names it."""
     flags = ("--model", "own_door:Net", "--dataset", "own_door:pictures", "--augment", "flip,own_door:darker",
              "--model-args", "width=6", "--epochs", 1, "--batch-size", 4, "--device", "cpu", "--nproc", 1, "--onednn", "off",
-             "--output-dir", "mine")
+             "--output-dir", "我的")
     done = call_in_memory(train, *flags)
+    assert "only 8 validation images: " in done.out
+    assert '{"output_dir": "我的", ' in done.out and "--checkpoint 我的 --model own_door:Net" in done.out.replace("'", "")
     assert done.status == 0 and json.loads(done.out.splitlines()[-1])["step"] == 2
-    assert json.loads((own / "mine/last.json").read_text())["model"] == {"name": "own_door:Net", "arguments": {"width": 6}}
+    assert json.loads((own / "我的/last.json").read_text())["model"] == {"name": "own_door:Net", "arguments": {"width": 6}}
     picture = own / "a.png"
     from PIL import Image
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(picture)
-    asked = ("--image", picture, "--checkpoint", "mine", "--device", "cpu", "--model", "own_door:Net")
+    asked = ("--image", picture, "--checkpoint", "我的", "--device", "cpu", "--model", "own_door:Net")
     assert call_in_memory(infer, *asked, "--format", "own_door:lines").out in (f"{picture}|day\n", f"{picture}|night\n")
     judged = call_in_memory(train, *flags, "--eval-only")
-    assert judged.status == 0 and json.loads(judged.out.splitlines()[-1])["checkpoint"] == "mine/best"
-    predictor = Predictor.from_checkpoint(own / "mine", device="cpu", model="own_door:Net")
+    assert judged.status == 0 and json.loads(judged.out.splitlines()[-1])["checkpoint"] == "我的/best"
+    predictor = Predictor.from_checkpoint(own / "我的", device="cpu", model="own_door:Net")
     assert predictor(picture).shape == (1, 2)
     assert predictor._exported is None             # its code may change: an export would not show that
-    with pytest.raises(UserError, match=r"mine/best: its network, Net, has no method forward_features\(images\)"):
+    with pytest.raises(UserError, match=r"我的/best: its network, Net, has no method forward_features\(images\)"):
         predictor.features(picture)
-    done = call_in_memory(report, "mine", "--model", "own_door:Net", "--dataset", "own_door:pictures", "--device", "cpu",
+    done = call_in_memory(report, "我的", "--model", "own_door:Net", "--dataset", "own_door:pictures", "--device", "cpu",
                           "--pictures", 1)
-    assert done.status == 0 and (own / "mine/report/report.html").exists()
+    assert done.status == 0 and (own / "我的/report/report.html").exists()
     assert setup.settings([*map(str, flags), "--resume"], "train.py", "", Config).model == "own_door:Net"
 
 

@@ -35,7 +35,7 @@ def test_without_the_mistakes_it_works(call, here):
     ("3", "unexpected '3'; every value follows its flag, such as --epochs 10"),
     ("--lr", "--lr: expected one argument; train.py --help lists the flags"),
     ("--model resnett", r"unknown model 'resnett'; did you mean 'resnet'\?"),
-    ("--model lstm", "unknown model 'lstm'; python -m paddle_cls.models lists the known"),
+    ("--model lstm", "unknown model 'lstm'; paddle-cls models lists the known"),
     ("--model googlenet", "model 'googlenet' takes images from 61x61 on, not 32x32; use --image-size 61"),
     ("--model googlenet --image-size 60 --nproc 2", "model 'googlenet' takes images from 61x61 on, not 60x60"),
     ("--model mobilenet_v1 --model-args scal=1", r"--model-args of .*: unknown argument 'scal'; did you mean 'scale'\?"),

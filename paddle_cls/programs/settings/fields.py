@@ -37,7 +37,7 @@ VIEWS = tuple(TTA)
 class Config:
     """One training run; the defaults are the tutorial's. The last four say what to do with it and are not saved."""
 
-    model: str = option("resnet", "network; python -m paddle_cls.models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop; "
+    model: str = option("resnet", "network; paddle-cls models lists them. resnet: resnet_cifar10, vgg: vgg_bn_drop; "
                                  "module:Net: your own")
     depth: int | None = option(None, "layers of the resnet, 6n+2 (default: the model's own)", low=1, most=1202)
     init: str | None = option(None, "initial weights of lenet: tutorial or zero_mean (default: the model's own)")
