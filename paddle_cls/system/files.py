@@ -10,6 +10,7 @@ import shutil
 import socket
 import stat
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,12 +148,23 @@ def _holding(file: Path, wait: bool) -> Iterator[BinaryIO]:
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                     raise
-                holder = lock.read(32).decode("ascii", "replace").strip() or "unknown"
-                raise BlockingIOError(errno.EAGAIN, f"process {holder} works there", str(file)) from None
+                raise BlockingIOError(errno.EAGAIN, f"process {_holder(lock)} works there", str(file)) from None
             with contextlib.suppress(FileNotFoundError):
                 if os.name == "nt" or os.path.samestat(os.fstat(lock.fileno()), os.stat(file)):
                     yield lock
                     return                         # else the holder before us has just removed it: make another
+
+
+def _holder(lock: BinaryIO) -> str:
+    """Return the number of the process that holds a lock. It stands in the file a moment after the lock is held."""
+    deadline = time.monotonic() + 0.5
+    while True:
+        lock.seek(0)
+        if number := lock.read(32).decode("ascii", "replace").strip():
+            return number
+        if time.monotonic() > deadline:
+            return "unknown"
+        time.sleep(0.005)
 
 
 def _lock(descriptor: int, wait: bool) -> None:

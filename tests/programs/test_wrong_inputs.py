@@ -196,7 +196,7 @@ def test_resume(refused, here, flags, change, message):
 
 
 @pytest.mark.parametrize("limit, where", [
-    (0, "new"), (300, "new/config.yaml"), (20_000, "new/last")])
+    (0, "new"), (300, "new/config.yaml"), (100_000, "new/last")])
 def test_a_full_disk(call_in_memory, here, limit, where):
     """A limit to the size of a file stands for the full disk: at the first byte, in the settings, in the checkpoint."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
