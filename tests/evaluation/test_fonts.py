@@ -33,7 +33,7 @@ def test_the_best_known_font_is_found_below_the_folders(installed):
     assert fonts.for_names(["cat", "犬"]) == fonts.find() and fonts.for_names(["cat", "né", "Ω"]) is None
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_charts_take_the_font_where_a_name_needs_it(installed, capsys):
     shutil.copy(SERIF, installed / "wqy-microhei.ttf")
     for names, families in ((["狗", "b"], ["sans-serif", "DejaVu Serif"]), (["a", "b"], ["sans-serif"])):
@@ -45,7 +45,7 @@ def test_charts_take_the_font_where_a_name_needs_it(installed, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_one_line_names_the_remedy_where_there_is_no_font(installed, capfd):
     for _ in range(2):
         plots.pixels(plots.confusion_chart(np.eye(2, dtype=int), ("狗", "b")))

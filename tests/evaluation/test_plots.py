@@ -25,7 +25,7 @@ def test_heat_is_laid_over_a_picture():
                                    ).axes[0].lines[0].get_xydata().tolist() == [[0.75, 0.5]]
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("name, shown", [
     ("$x$", "$x$"), ("a_b^{c", "a_b^{c"), (r"$\frac{1}", r"$\frac{1}"), ("狗", "狗"), ("<b>&", "<b>&"), ("a\x1b\nb", r"a\x1b\nb"),
     ("0123456789" * 20, "012345678901…90123456789")])
