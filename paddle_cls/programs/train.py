@@ -129,7 +129,7 @@ def train(config: Config, world: World) -> int:
     updater = Updater(world.parallel(model, changing=bool(config.unfreeze_epochs)), optimizer, schedule, seed=config.seed,
                       clip_norm=config.clip_norm, accumulate=config.accumulate, ema=run.ema, scaler=scaler, cast=cast,
                       tensor=runtime.copier(device), world=world)
-    started = time.monotonic() if run.step < last or run.metrics.get("step") != run.step else None
+    started = time.monotonic() if run.unfinished(last) else None
     # the place for what a flag asks for of `training.callbacks`, such as EarlyStop(config.monitor, config.patience)
     done = epochs.train(epochs.Training(data, run, objective, updater, plan, read=partial(
         setup.batches, config, data, train_transform, world), evaluates=eval_transform, freezing=freezing,

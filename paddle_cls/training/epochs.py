@@ -111,7 +111,7 @@ def train(parts: Training) -> Result:
 
     stop = stopping.Stop(told, alone=world.size == 1) if parts.signals else stopping.Unheard()
     with stop, run.rescued(fetched=plan.fetch_every == 1 or world.size == 1):
-        while run.step < last or run.metrics.get("step") != run.step:  # a run may have been killed before its evaluation
+        while run.unfinished(last):
             frozen = parts.freezing.start_epoch(run.epoch)
             if frozen and shown:
                 print(frozen, flush=True)

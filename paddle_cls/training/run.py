@@ -169,6 +169,10 @@ class Run:
             self.scaler.load_state_dict(scaler)
         return True
 
+    def unfinished(self, last: int) -> bool:
+        """Return whether steps up to `last`, or the evaluation after them, are still to do: a kill may have come between."""
+        return self.step < last or self.metrics.get("step") != self.step
+
     def save_due(self, minutes: float) -> bool:
         """Return whether the last checkpoint is over `minutes` old; False in all processes but the first."""
         return self.world.rank == 0 and time.monotonic() - self.saved > 60 * minutes
