@@ -108,8 +108,9 @@ def flags(case: Case, cls: type, *, most: int = 5, without: tuple[str, ...] = ()
 
 @target("settings", 14)
 def _settings(case: Case) -> object:
-    from paddle_cls.programs import grid, run_folder, setup
+    from paddle_cls.programs import grid, models
     from paddle_cls.programs.settings import command_line, fields
+    from paddle_cls.programs.shared import run_folder, setup
     case.copy("table.csv")
     case.copy("pets")
     program = case.mutate.choose(("train.py", "lr_find", "grid", "infer.py", "report", "models"))
@@ -123,11 +124,9 @@ def _settings(case: Case) -> object:
         found, _ = command_line.parse(fields.GridConfig, words, program="grid", description="")
         grid.axes(found.grid)
     elif program == "models":
-        from paddle_cls.programs.models import ListConfig
-        command_line.parse(ListConfig, flags(case, ListConfig), program=program, description="")
+        command_line.parse(models.ListConfig, flags(case, models.ListConfig), program=program, description="")
     else:
-        cls = fields.InferConfig if program == "infer.py" else fields.ReportConfig
-        first = ["run"] if program == "report" else []
+        cls, first = (fields.ReportConfig, ["run"]) if program == "report" else (fields.InferConfig, [])
         command_line.parse(cls, first + flags(case, cls, without=("run",)), program=program, description="")
 
 
@@ -135,8 +134,9 @@ def _settings(case: Case) -> object:
 def _yaml(case: Case) -> object:
     import yaml
 
-    from paddle_cls.programs import grid, setup
+    from paddle_cls.programs import grid
     from paddle_cls.programs.settings import command_line, fields
+    from paddle_cls.programs.shared import setup
     texts = [path.read_text() for path in sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))]
     text, kind = case.mutate.choose(texts), case.mutate.choose((1, 1, 1, 2, 2, 2, 3, 3, 3, 4), 0)
     cls = case.mutate.choose((fields.Config, fields.GridConfig, fields.LrFindConfig))

@@ -22,10 +22,10 @@ from ..formats.plain_yaml import shown
 from ..parallel import launch
 from ..system import runtime, stopping
 from ..system.files import write_bytes, write_text, writing
-from . import setup
 from .settings.command_line import parse, read_yaml
 from .settings.fields import MAY_CHANGE, Config, GridConfig
 from .settings.own_code import folder_name
+from .shared import setup
 from .sweep import axes
 
 PROGRAM = "grid"

@@ -18,9 +18,9 @@ from .. import named
 from ..errors import UserError, printable, unknown
 from ..system import console, runtime
 from ..system.files import write_text, writing
-from . import console_lines
 from .settings.command_line import parse
 from .settings.fields import InferConfig
+from .shared import console_lines
 
 if TYPE_CHECKING:
     import numpy as np

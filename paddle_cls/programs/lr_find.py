@@ -17,8 +17,8 @@ from ..formats import markdown
 from ..parallel.world import World
 from ..system import runtime
 from ..system.files import write_bytes, write_text, writing
-from . import run_folder, setup
 from .settings.fields import LrFindConfig
+from .shared import run_folder, setup
 
 if TYPE_CHECKING:
     from ..data.reader import Batch

@@ -16,10 +16,10 @@ from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES
 from ..system import runtime
 from ..system.files import read_bytes, replacing, writing
-from . import console_lines, setup
 from .settings.command_line import parse, read_yaml
 from .settings.fields import Config, ReportConfig
 from .settings.own_code import check_named
+from .shared import console_lines, setup
 
 if TYPE_CHECKING:
     from ..data.reader import Split

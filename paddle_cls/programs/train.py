@@ -17,8 +17,8 @@ from ..named import is_named
 from ..parallel import launch, machines
 from ..parallel.world import World
 from ..system import entry, lock, runtime
-from . import console_lines, run_folder, setup
 from .settings.fields import Config
+from .shared import console_lines, run_folder, setup
 
 PROGRAM = "train.py"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from paddle_cls.programs import console_lines
 from paddle_cls.programs.settings.command_line import parse
 from paddle_cls.programs.settings.fields import GROUPS, Config, InferConfig, ReportConfig
+from paddle_cls.programs.shared import console_lines
 
 RUN = Path("out")
 

@@ -12,9 +12,10 @@ from paddle_cls.checkpoints.info import hash_of
 from paddle_cls.data import DATASETS, load_data
 from paddle_cls.data.augment.recipes import batched, parse
 from paddle_cls.errors import UserError
-from paddle_cls.programs import infer, report, setup, train
+from paddle_cls.programs import infer, report, train
 from paddle_cls.programs import models as lister
 from paddle_cls.programs.settings.fields import Config
+from paddle_cls.programs.shared import setup
 
 CODE = '''
 import numpy as np

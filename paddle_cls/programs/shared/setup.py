@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .. import models
-from ..errors import UserError
-from ..parallel.world import World
-from ..system import memory, runtime
-from ..system.files import read_bytes
-from .settings.command_line import check_together, keyword_arguments, parse, read_yaml
-from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
-from .settings.own_code import check_named, folder_name
+from ... import models
+from ...errors import UserError
+from ...parallel.world import World
+from ...system import memory, runtime
+from ...system.files import read_bytes
+from ..settings.command_line import check_together, keyword_arguments, parse, read_yaml
+from ..settings.fields import MAY_CHANGE, NOT_SAVED, Config
+from ..settings.own_code import check_named, folder_name
 
 if TYPE_CHECKING:
     import paddle
     from paddle import nn
 
-    from ..checkpoints import pretrained
-    from ..data.dataset import ReadyData
-    from ..data.reader import Reader, Split, Transform
-    from ..inference.predictor import Predictor
-    from ..training import freezing
-    from ..training.objective import Objective
+    from ...checkpoints import pretrained
+    from ...data.dataset import ReadyData
+    from ...data.reader import Reader, Split, Transform
+    from ...inference.predictor import Predictor
+    from ...training import freezing
+    from ...training.objective import Objective
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -48,8 +48,8 @@ def settings(argv: list[str], program: str, description: str, cls: type[AnyConfi
         check_named(config, given, saved)
     if config.tta != "none" and not config.eval_only:
         raise UserError(f"--tta {config.tta}: goes with --eval-only; a training evaluates the plain images")
-    from ..data import check_name  # after --help, which need not wait for it
-    from ..data.augment import recipes
+    from ...data import check_name  # after --help, which need not wait for it
+    from ...data.augment import recipes
     models.check_name(config.model)
     check_name(config.dataset)
     recipes.parse(config.augment)
@@ -73,13 +73,13 @@ def check_model(config: Config) -> None:
     model = models.build_model(config.model, 2, **model_settings(config))
     weights(config)
     if config.freeze:
-        from ..training import freezing
+        from ...training import freezing
         freezing.choose(config.freeze, model, models.head(model, config.model, 2, **model_settings(config)))
 
 
 def weights(config: Config) -> Path | None:
     """Return the file of pretrained weights, downloaded at need; None without, and where a run is resumed that has its own."""
-    from ..checkpoints import checkpoint, pretrained
+    from ...checkpoints import checkpoint, pretrained
     resumed = config.resume and checkpoint.exists(config.folder / "last")
     return pretrained.fetch(config.pretrained) if config.pretrained and not resumed else None
 
@@ -99,8 +99,8 @@ def load(config: Config, world: World) -> "ReadyData":
 
     Raises UserError if the run folder has a split.csv that lists other pictures: what was trained on could be judged by.
     """
-    from ..data import load_data
-    from ..data.manifest import split_csv
+    from ...data import load_data
+    from ...data.manifest import split_csv
     with world.first():
         data = load_data(config.dataset, config.data_dir, config.image_size, val_split=config.val_split, holdout=config.holdout,
                          table=config.table, val_table=config.val_table, columns=config.columns, task=config.task)
@@ -136,7 +136,7 @@ def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarr
     """Return the predictor's logits float32 (N, C) of a split, whose next images are fetched while it computes."""
     from tqdm import tqdm
 
-    from ..data.reader import prefetch
+    from ...data.reader import prefetch
     parts = [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
     reader = prefetch(lambda: (split.fetch(part) for part in parts), 1)
     logits = [predictor.logits(images, batch_size=batch_size)
@@ -146,8 +146,8 @@ def predict(predictor: "Predictor", split: "Split", batch_size: int) -> np.ndarr
 
 def objective(config: Config, data: "ReadyData") -> "Objective":
     """Return what the settings want to be small: the loss of a sample."""
-    from ..data import sampling
-    from ..training.objective import Objective
+    from ...data import sampling
+    from ...training.objective import Objective
     weights = None if config.class_weights is None else sampling.class_weights(
         config.class_weights, data.classes, data.train.labels, balanced=config.sampling == "balanced")
     return Objective(config.label_smoothing, weights)
@@ -156,7 +156,7 @@ def objective(config: Config, data: "ReadyData") -> "Objective":
 def batches(config: Config, data: "ReadyData", transform: "Transform", world: World, *, epoch: int, start: int = 0,
             stop: int | None = None) -> "Reader":
     """Return a reader of this process's parts of the training batches of `epoch`, from batch `start` to the one before `stop`."""
-    from ..data.augment.mixing import train_batches
+    from ...data.augment.mixing import train_batches
     return train_batches(data.train, config.batch_size, transform, seed=config.seed, epoch=epoch, start=start, stop=stop,
                          rank=world.rank, world=world.size, balanced=config.sampling == "balanced", mixup=config.mixup,
                          cutmix=config.cutmix)
@@ -177,8 +177,8 @@ def build(config: Config, data: "ReadyData") -> "tuple[nn.Layer, dict]":
 def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "ReadyData",
           world: World) -> "tuple[pretrained.LoadReport | None, freezing.Freezer]":
     """Set the pretrained weights and freeze layers; return (the LoadReport, None without `weights` to set; the Freezer)."""
-    from ..checkpoints import pretrained
-    from ..training import freezing
+    from ...checkpoints import pretrained
+    from ...training import freezing
     if not config.pretrained:
         return None, freezing.Freezer(model)
     head = models.head(model, config.model, data.outputs, **arguments)
@@ -194,6 +194,6 @@ def adapt(config: Config, model: "nn.Layer", arguments: dict, data: "ReadyData",
 
 def optimizer(config: Config, model: "nn.Layer") -> "paddle.optimizer.Optimizer":
     """Return the optimizer of the trainable weights."""
-    from ..training.optimizers import build_optimizer
+    from ...training.optimizers import build_optimizer
     return build_optimizer(config.optimizer, model, momentum=config.momentum, weight_decay=config.weight_decay,
                            decay_norm_bias=config.decay_norm_bias, lr_scale=config.lr_scale)

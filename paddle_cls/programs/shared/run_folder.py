@@ -5,23 +5,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import models
-from ..errors import UserError, printable
-from ..system import lock
-from ..system.files import write_text, writing
+from ... import models
+from ...errors import UserError, printable
+from ...system import lock
+from ...system.files import write_text, writing
+from ..settings.command_line import read_yaml, to_yaml
+from ..settings.fields import Config
 from . import console_lines
-from .settings.command_line import read_yaml, to_yaml
-from .settings.fields import Config
 
 if TYPE_CHECKING:
-    from ..checkpoints.pretrained import LoadReport
-    from ..data.dataset import ReadyData
-    from ..training.run import Run
+    from ...checkpoints.pretrained import LoadReport
+    from ...data.dataset import ReadyData
+    from ...training.run import Run
 
 
 def check(config: Config) -> None:
     """Raise UserError if the run folder holds another run or lies among the pictures, or where there are no pictures."""
-    from ..data.loading import check_root
+    from ...data.loading import check_root
     check_root(config.data_dir)                    # here: several processes would find that after seconds only
     folder = config.folder
     if config.dataset == "folder" and config.data_dir:
@@ -39,7 +39,7 @@ def check(config: Config) -> None:
 def introduce(config: Config, run: "Run", data: "ReadyData", resumed: bool, speed: str,
               report: "LoadReport | None" = None) -> None:
     """Write the settings into the run folder and show what is about to be trained. report: of the pretrained weights."""
-    from ..data.manifest import split_csv
+    from ...data.manifest import split_csv
     folder = config.folder
     split = split_csv(data) if data.drawn else None
     settings = folder / "config.yaml"

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import printable
-from ..named import is_named
-from .settings.fields import MAY_CHANGE, NOT_SAVED, Config
+from ...errors import printable
+from ...named import is_named
+from ..settings.fields import MAY_CHANGE, NOT_SAVED, Config
 
 WIDTH = 100                                        # columns of wrapped text
 FEW = 50                                           # validation images, from 2 points of accuracy each on
