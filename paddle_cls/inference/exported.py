@@ -162,15 +162,15 @@ def folder_of(place: Path) -> Path:
     return place.parent if place.name == MODEL_JSON and place.is_file() else place
 
 
-def engine(folder: Path, info: ExportInfo, precision: str | None = None) -> Engine:
-    """Return what computes an export that `read` has checked. precision: None: that of the export.
+def engine(folder: Path, info: ExportInfo, precision: str = "float32") -> Engine:
+    """Return what computes an export that `read` has checked, in its own precision.
 
-    Raises UserError for a precision that the export or the processor does not have, and where the engine is missing or fails.
+    precision: bfloat16: in that, an export of float32. Raises UserError for a precision that the export or the processor does
+    not have, and where the engine is missing or fails.
     """
-    chosen = precision or info.precision
-    if chosen != info.precision and (info.precision != "float32" or chosen == "int8"):
-        remedy = "export the run with --precision int8" if chosen == "int8" else "leave out --precision"
-        raise UserError(f"--precision {chosen}: {folder} was exported in {info.precision}; {remedy}")
+    chosen = info.precision if precision == "float32" else precision
+    if chosen != info.precision and info.precision != "float32":
+        raise UserError(f"--precision {precision}: {folder} was exported in {info.precision}; leave that out")
     file = folder / info.network
     if file.suffix not in ENGINES:
         raise UserError(f"{folder / MODEL_JSON}: network: {shown(info.network)} is no kind of file that is known; export the run "
