@@ -13,6 +13,9 @@ from ..system import runtime
 CHUNK = 8                                          # images that one processor computes at a time
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computation; OpenVINO's names for them
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
+# what an exported folder is made for: the precisions that it can hold
+TARGETS: Mapping[str, tuple[str, ...]] = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16", "int8"),
+                                          "paddle": ("float32",), "triton": ("float32", "int8")}
 
 
 class Outputs(NamedTuple):

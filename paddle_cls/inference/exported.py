@@ -17,12 +17,9 @@ from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES, shown
 from ..system.files import hash_of, read_bytes, write_text
 from ..version import __version__
-from .engines import ENGINES, Engine, OpenVINO
+from .engines import ENGINES, TARGETS, Engine, OpenVINO
 
 MODEL_JSON = "model.json"
-TARGETS = ("onnx", "openvino", "paddle", "triton")
-# precision: the targets that hold a network in it
-PRECISIONS = {"float32": TARGETS, "bfloat16": ("onnx", "openvino"), "int8": ("onnx", "openvino", "triton")}
 
 
 class _Part(BaseModel):
@@ -66,8 +63,8 @@ class ExportInfo(Sealed):
     FORMAT: ClassVar[int] = 1
     OWN: ClassVar[str] = MODEL_JSON
     REMEDY: ClassVar[str] = "export the run again"
-    target: Literal["onnx", "openvino", "paddle", "triton"]
-    precision: Literal["float32", "bfloat16", "int8"]
+    target: Text                                   # of engines.TARGETS
+    precision: Text
     network: Text                                  # the file that an engine takes, seen from the folder
     images: Tensor                                 # the input: RGB, 0 to 255, not normalized
     logits: Tensor
@@ -83,6 +80,8 @@ class ExportInfo(Sealed):
     def _whole(self) -> "ExportInfo":
         if (self.threshold is None) != (self.outputs != 1) or (self.verdict is None) != (self.outputs != 1):
             raise ValueError("threshold and verdict: belong to a network of one output, and to no other")
+        if self.precision not in TARGETS.get(self.target, ()):
+            raise ValueError(f"target and precision: {shown(self.target)} in {shown(self.precision)} is not known")
         if self.images.shape != [-1, self.image_size, self.image_size, 3] or self.images.type != "uint8":
             raise ValueError(f"images: must be uint8 (-1, {self.image_size}, {self.image_size}, 3)")
         return self
@@ -155,6 +154,14 @@ def describe(folder: Path) -> ExportInfo:
         if name not in info.sha256:
             raise UserError(f"{file}: sha256: {shown(name)} is missing; export the run again")
     return info
+
+
+def files_of(folder: Path) -> set[str]:
+    """Return the files of the export in `folder`, as seen from there; none where there is no export, or a broken one."""
+    try:
+        return set(describe(folder).sha256)
+    except UserError:
+        return set()
 
 
 def folder_of(place: Path) -> Path:

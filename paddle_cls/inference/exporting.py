@@ -21,15 +21,13 @@ from .exported import ExportInfo
 BATCHES = (1, 3, 32)                               # sizes of those that are compared
 TOLERANCE = 1e-4                                   # largest difference of a probability; of a feature: of the largest feature
 _PART = 12                                         # images that the network computes at a time
-Quantize = Callable[[Path, Path], None]            # (an ONNX file, the file to write): the same network in 8 bits
 
 
-def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str, precision: str, name: str,
-          quantize: Quantize | None = None) -> ExportInfo:
-    """Write the export of a checkpoint into `folder`, which is empty; return what its model.json says.
+def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str, name: str) -> ExportInfo:
+    """Write the export of a checkpoint into `folder`, which is empty, in float32; return what its model.json says.
 
-    name: of the model on a Triton server, see `model_name`. quantize: for int8. Raises UserError where the network cannot be
-    converted, OSError and RuntimeError where something cannot be written.
+    name: of the model on a Triton server, see `model_name`. Raises UserError where the network cannot be converted, OSError and
+    RuntimeError where something cannot be written.
     """
     normalization = Normalization(info.normalization.mean, info.normalization.std)
     work = folder / ".work"                        # on the disk of the export, and gone with it after an error
@@ -40,16 +38,43 @@ def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str,
         os.replace(program, file)
         os.replace(program.with_suffix(WEIGHTS), file.with_suffix(WEIGHTS))
     else:
-        _convert(program, file, quantize)
+        _convert(program, file)
     shutil.rmtree(work)
     tensors = {"images": ("uint8", [-1, info.image_size, info.image_size, 3]), "logits": ("float32", [-1, info.outputs])}
     if hasattr(network, "forward_features"):
-        tensors["features"] = ("float32", [-1, *_features(network, normalization, _blank(info.image_size)).shape[1:]])
-    description = ExportInfo.new(info, target=target, precision=precision, network=file.relative_to(folder).as_posix(),
-                                 tensors=tensors)
-    if target == "triton":
-        triton.write(folder, description)
-    return exported.seal(folder, description)
+        blank = np.zeros((1, info.image_size, info.image_size, 3), np.uint8)
+        tensors["features"] = ("float32", [-1, *_features(network, normalization, blank).shape[1:]])
+    return _finish(folder, ExportInfo.new(info, target=target, precision="float32", tensors=tensors,
+                                          network=file.relative_to(folder).as_posix()))
+
+
+def lower(plain: Path, info: ExportInfo, folder: Path, *, precision: str, images: np.ndarray) -> ExportInfo:
+    """Write an export of float32, in `plain`, into `folder` in another precision; return what its model.json says.
+
+    images: to calibrate int8 on, uint8 (n, S, S, 3). Raises UserError, OSError and RuntimeError as `write` does.
+    """
+    source, file = plain / info.network, folder / info.network
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if precision == "int8":
+        from . import quantize
+        quantize.to_int8(source, images, file)
+    else:
+        _to_bfloat16(source, file)
+    return _finish(folder, info.model_copy(update={"precision": precision}))
+
+
+def _finish(folder: Path, info: ExportInfo) -> ExportInfo:
+    if info.target == "triton":
+        triton.write(folder, info)
+    return exported.seal(folder, info)
+
+
+def _to_bfloat16(source: Path, file: Path) -> None:
+    """Write OpenVINO's .xml `source` with weights of 16 bits, and with the wish for bfloat16 in it, which any program obeys."""
+    import openvino
+    network = openvino.Core().read_model(source)
+    network.set_rt_info("bf16", ["runtime_options", "INFERENCE_PRECISION_HINT"])
+    openvino.save_model(network, file, compress_to_fp16=True)
 
 
 # target: (folder, Paddle's program, name of the model) -> the file that an engine takes
@@ -65,23 +90,17 @@ def model_name(text: str) -> str:
     return re.sub(r"[^\w.-]", "_", text, flags=re.ASCII).strip(".") or "network"
 
 
-def _convert(program: Path, file: Path, quantize: Quantize | None) -> None:
+def _convert(program: Path, file: Path) -> None:
     """Write Paddle's program as an .onnx or .xml `file`. OpenVINO reads Paddle 2's programs itself."""
     file.parent.mkdir(parents=True, exist_ok=True)
     source = program
-    if program.suffix == ".json" or file.suffix == ".onnx" or quantize:
+    if program.suffix == ".json" or file.suffix == ".onnx":
         source = program.with_suffix(".onnx")
         convert.to_onnx(program, source)
-    if quantize:
-        quantize(source, file)
-    elif file.suffix == ".onnx":
+    if file.suffix == ".onnx":
         os.replace(source, file)
     else:
         convert.to_openvino(source, file)
-
-
-def _blank(size: int) -> np.ndarray:
-    return np.zeros((1, size, size, 3), np.uint8)
 
 
 def _features(network: nn.Layer, normalization: Normalization, pixels: np.ndarray) -> np.ndarray:
