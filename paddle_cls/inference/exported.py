@@ -190,4 +190,5 @@ def engine(folder: Path, info: ExportInfo, precision: str = "float32") -> Engine
     except UserError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{file}: cannot be computed: {str(error).strip().splitlines()[0]}; export the run again") from None
+        raise UserError(f"{file}: cannot be computed: {str(error).strip().splitlines()[-1]}; pip install -U {package}, or export "
+                        f"the run again") from None
