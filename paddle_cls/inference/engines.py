@@ -15,6 +15,12 @@ PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computatio
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
 
 
+def check_precision(precision: str) -> None:
+    """Raise UserError unless `precision` is in PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise UserError(unknown("precision", precision, PRECISIONS))
+
+
 class Outputs(NamedTuple):
     """What a network gives some images."""
 

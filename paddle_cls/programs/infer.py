@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import named
 from ..errors import UserError, printable, unknown
-from ..system import console, runtime
+from ..system import console
 from ..system.files import write_text, writing
 from .settings.command_line import parse
 from .settings.fields import InferConfig
@@ -47,13 +47,12 @@ def main(argv: list[str]) -> int:
     paths = find_images(config.image, unread)
     if config.output:
         check_output(config.output, paths)
-    runtime.prepare()
-    runtime.load_paddle()
     write = FORMATS[config.format] if config.format in FORMATS else named.load(config.format, "--format")
     from tqdm import tqdm
 
     from ..inference.predictor import Predictor
-    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model)
+    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model,
+                                          precision=config.precision)
     answers, failures = [], unread
     results = predictor.files(paths, batch_size=config.batch_size)
     for path, result in tqdm(results, total=len(paths), unit="img", disable=None if len(paths) > 1 else True, leave=False):

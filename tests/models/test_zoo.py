@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 from fakes import rgb
 from paddle import nn
+from paddle_cls.ops.runner import Runner
 
 from paddle_cls import ops
 from paddle_cls.checkpoints import checkpoint
@@ -19,7 +20,6 @@ from paddle_cls.evaluation import metrics
 from paddle_cls.inference import export
 from paddle_cls.models import MODELS, build_model, catalog, facts
 from paddle_cls.models.profile import measure, profile
-from paddle_cls.ops.runner import Runner
 from paddle_cls.programs import infer, train
 from paddle_cls.training.log import read_rows
 from paddle_cls.training.objective import Objective

@@ -5,6 +5,7 @@ import typing
 from pathlib import Path
 
 from ...data.images.views import TTA
+from ...inference.engines import PRECISIONS as ENGINE_PRECISIONS
 
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
@@ -27,10 +28,10 @@ GROUPS = {
     "augmentation": "augment mixup cutmix tta",
     "optimization": "epochs batch_size max_steps optimizer lr lr_scale momentum weight_decay decay_norm_bias schedule "
                     "warmup_epochs step_epochs step_gamma label_smoothing class_weights clip_norm accumulate ema_decay seed",
-    "computing": "eval_batch_size amp device nproc onednn",
+    "computing": "eval_batch_size amp precision device nproc onednn",
     "run": "",
 }
-VIEWS = tuple(TTA)
+VIEWS, PRECISIONS = tuple(TTA), tuple(ENGINE_PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +151,7 @@ class InferConfig:
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION, group="computing")
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
+    precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,3 +167,4 @@ class ReportConfig:
     pictures: int = option(8, "of each kind: surest right, surest wrong and least sure", low=0, high=1000)
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
+    precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)

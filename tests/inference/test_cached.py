@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,17 @@ from paddle import nn
 
 from paddle_cls import models, ops
 from paddle_cls.checkpoints import checkpoint
-from paddle_cls.data.images.transforms import eval_transform
+from paddle_cls.data.images.transforms import CIFAR10, IMAGENET
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
-from paddle_cls.inference import export
+from paddle_cls.inference import cached, convert
+from paddle_cls.inference.engines import OpenVINO, PaddleInference
 from paddle_cls.inference.predictor import Predictor
 from paddle_cls.models import build_model
-from paddle_cls.ops.runner import Runner
 from paddle_cls.system import runtime
 
 PICTURES = [rgb(i) for i in range(3)]
+WEIGHTS = "network.bin"
 
 
 def trained(name: str, **arguments) -> nn.Layer:
@@ -41,51 +43,44 @@ def trained(name: str, **arguments) -> nn.Layer:
     return model
 
 
-def probabilities(function, images: np.ndarray) -> np.ndarray:
+def probabilities(function, pixels: np.ndarray) -> np.ndarray:
     """Return what a network in evaluation mode, or an engine, says."""
     if not isinstance(function, nn.Layer):
-        return metrics.probabilities(function(images))
+        return metrics.probabilities(function(pixels).logits)
     with runtime.evaluating(function):
-        return metrics.probabilities(function(paddle.to_tensor(images)).numpy())
+        return metrics.probabilities(function(paddle.to_tensor(CIFAR10(pixels))).numpy())
+
+
+def noise(count: int, size: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg"])
 def test_the_tutorials_networks_answer_as_dygraph_does_in_batches_of_any_size(name, tmp_path):
     model = trained(name)
     before = [float(value.sum()) for value in model.state_dict().values()]
-    fastest = export.export(model, 32, tmp_path)
-    assert isinstance(fastest, Runner if ops.available()[0] else export.PaddleInference)
-    images = np.random.default_rng(0).standard_normal((128, 3, 32, 32), np.float32)
-    expected = probabilities(model, images)
+    engine = cached.export(model, CIFAR10, 32, tmp_path / "made")
+    assert isinstance(engine, OpenVINO)
+    pixels = noise(65)
+    expected = probabilities(model, pixels)
     assert expected.max() < 0.9999 and np.ptp(expected, axis=0).max() > 1e-2           # or equality would say nothing
-    for computation in (fastest, export.PaddleInference(tmp_path)):
-        for count in (3, 1, 128, 1):
-            np.testing.assert_allclose(probabilities(computation, images[:count]), expected[:count], rtol=0, atol=1e-4)
+    for count in (3, 1, 65, 1):
+        np.testing.assert_allclose(probabilities(engine, pixels[:count]), expected[:count], rtol=0, atol=1e-4)
     assert not model.training and [float(value.sum()) for value in model.state_dict().values()] == before
 
 
 @pytest.mark.parametrize("name, size", [("lenet", 224), ("alexnet", 224), ("resnet_small", 32)])
 def test_the_eye_disease_networks_answer_as_dygraph_does(name, size, tmp_path):
     model = trained(name, **({"image_size": size} if size == 224 else {}))
-    engine = export.export(model, size, tmp_path)
-    images = np.random.default_rng(0).standard_normal((5, 3, size, size), np.float32)
-    np.testing.assert_allclose(probabilities(engine, images), probabilities(model, images), rtol=0, atol=1e-4)
-
-
-def test_no_batch_norm_is_left_behind_a_convolution():
-    model = trained("resnet", depth=8)
-    images = np.random.default_rng(0).standard_normal((3, 3, 32, 32), np.float32)
-    expected = probabilities(model, images)
-    export._fold_norms(model)
-    assert not [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
-    np.testing.assert_allclose(probabilities(model, images), expected, atol=1e-5)
+    engine = cached.export(model, CIFAR10, size, tmp_path / "made")
+    np.testing.assert_allclose(probabilities(engine, noise(5, size)), probabilities(model, noise(5, size)), rtol=0, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """The folder of an exported ResNet-8; not to be changed."""
     folder = tmp_path_factory.mktemp("made") / "export"
-    export.make(folder, trained("resnet", depth=8), 32)
+    cached.make(folder, trained("resnet", depth=8), CIFAR10, 32)
     return folder
 
 
@@ -94,23 +89,54 @@ def test_an_accelerated_model_can_be_exported_and_stays_accelerated(tmp_path):
     model = trained("resnet", depth=8)
     ops.accelerate(model)
     kinds = [type(layer) for layer in model.sublayers()]
-    engine = export.export(model, 32, tmp_path)
-    images = np.random.default_rng(0).standard_normal((3, 3, 32, 32), np.float32)
-    np.testing.assert_allclose(probabilities(engine, images), probabilities(model, images), atol=1e-4)
+    engine = cached.export(model, CIFAR10, 32, tmp_path / "made")
+    np.testing.assert_allclose(probabilities(engine, noise(3)), probabilities(model, noise(3)), atol=1e-4)
     assert [type(layer) for layer in model.sublayers()] == kinds
 
 
-@pytest.mark.parametrize("way", ["load_cached", "PaddleInference"])
-def test_an_engine_needs_no_file_and_serves_several_threads(way, made, tmp_path):
-    shutil.copytree(made, tmp_path / "export")
-    engine = getattr(export, way)(tmp_path / "export")
+@pytest.fixture
+def without_openvino(monkeypatch, capsys) -> Iterator[None]:
+    """A machine that OpenVINO has no wheel for; it is told once that it is missing."""
+    monkeypatch.setattr(cached, "has_openvino", lambda: False)
+    yield
+    said = "OpenVINO is not installed (pip install openvino); Paddle Inference computes, slower\n"
+    assert capsys.readouterr().err == said
+
+
+def test_without_openvino_paddle_inference_answers(without_openvino, tmp_path):
+    model = trained("resnet", depth=8)
+    made = cached.make(tmp_path / "made", model, CIFAR10, 32)
+    for engine in (made, cached.load(tmp_path / "made")):
+        assert isinstance(engine, PaddleInference)
+        np.testing.assert_allclose(probabilities(engine, noise(3)), probabilities(model, noise(3)), rtol=0, atol=1e-4)
+    with pytest.raises(UserError, match="^--precision bfloat16: needs OpenVINO; pip install openvino, or leave out --precision$"):
+        cached.load(tmp_path / "made", "bfloat16")
+
+
+def test_what_openvino_cannot_have_paddle_inference_computes(tmp_path, monkeypatch, capsys):
+    def refuse(*_) -> None:
+        raise RuntimeError("Check failed\nat line 3")
+
+    monkeypatch.setattr(convert, "to_openvino", refuse)
+    assert isinstance(cached.export(trained("resnet", depth=8), CIFAR10, 32, tmp_path / "made"), PaddleInference)
+    assert capsys.readouterr().err == "OpenVINO cannot have this network (Check failed); Paddle Inference computes, slower\n"
+
+
+@pytest.mark.parametrize("kind", [OpenVINO, PaddleInference])
+def test_an_engine_needs_no_file_and_serves_several_threads(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(cached, "has_openvino", lambda: kind is OpenVINO)
+    cached.make(tmp_path / "export", trained("resnet", depth=8), CIFAR10, 32)
+    engine = cached.load(tmp_path / "export")
+    assert isinstance(engine, kind)
+    for file in (tmp_path / "export").iterdir():
+        os.truncate(file, 1)
     shutil.rmtree(tmp_path / "export")
-    parts = [np.random.default_rng(i).standard_normal((i, 3, 32, 32), np.float32) for i in range(1, 9)]
-    expected, found = [engine(part) for part in parts], {}
+    parts = [noise(i, seed=i) for i in range(1, 9)]
+    expected, found = [engine(part).logits for part in parts], {}
 
     def work(place: int) -> None:
         for _ in range(20):
-            found.setdefault(place, []).append(engine(parts[place]))
+            found.setdefault(place, []).append(engine(parts[place]).logits)
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(8)]
     for thread in threads:
@@ -124,15 +150,16 @@ def test_the_place_depends_on_all_that_makes_the_network(tmp_path, monkeypatch):
     about = {"name": "resnet", "num_classes": 10, "depth": 20}
     shutil.copytree(Path(models.__file__).parent, tmp_path / "models")
     monkeypatch.setattr(models, "__file__", str(tmp_path / "models" / "__init__.py"))
-    places = [export.cached_folder("a", about, 32), export.cached_folder("b", about, 32),
-              export.cached_folder("a", {**about, "depth": 32}, 32),
-              export.cached_folder("a", about, 64)]
+    places = [cached.folder_for("a", about, 32, CIFAR10), cached.folder_for("b", about, 32, CIFAR10),
+              cached.folder_for("a", {**about, "depth": 32}, 32, CIFAR10), cached.folder_for("a", about, 64, CIFAR10),
+              cached.folder_for("a", about, 32, IMAGENET)]
     with open(tmp_path / "models" / "resnet.py", "a") as file:
         file.write("# another network\n")
-    places.append(export.cached_folder("a", about, 32))
-    monkeypatch.setattr(paddle, "__version__", "4.0")
-    places.append(export.cached_folder("a", about, 32))
-    assert len(set(places)) == 6 and export.cached_folder("a", about, 32) == places[-1]
+    places.append(cached.folder_for("a", about, 32, CIFAR10))
+    for changed in ("openvino", "paddlepaddle"):
+        monkeypatch.setattr(runtime, "version_of", lambda *names, changed=changed: str(changed in names))
+        places.append(cached.folder_for("a", about, 32, CIFAR10))
+    assert len(set(places)) == 8 and cached.folder_for("a", about, 32, CIFAR10) == places[-1]
 
 
 @pytest.fixture
@@ -151,7 +178,7 @@ def test_the_second_predictor_takes_the_export_and_builds_no_network(cache, run_
     expected = first(PICTURES)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "load", None)
-        patch.setattr(export, "export", None)
+        patch.setattr(cached, "export", None)
         second = Predictor.from_checkpoint(run_folder, device="cpu")
         assert np.array_equal(second(PICTURES), expected)
     assert len(list(cache.iterdir())) == 1 and capfd.readouterr().err == ""
@@ -160,37 +187,36 @@ def test_the_second_predictor_takes_the_export_and_builds_no_network(cache, run_
 
 
 @pytest.mark.parametrize("damage", [
-    lambda folder: (folder / export.WEIGHTS).write_bytes((folder / export.WEIGHTS).read_bytes()[:-1]),
-    lambda folder: (folder / export.WEIGHTS).write_bytes(b"\0" * (folder / export.WEIGHTS).stat().st_size),
-    lambda folder: (folder / export.PLAN).write_bytes(b"PK"), lambda folder: (folder / export.PLAN).unlink(),
-    lambda folder: (folder / export.WEIGHTS).unlink(), lambda folder: (folder / export.SUMS).unlink(),
-    lambda folder: (folder / export.SUMS).write_text('{"inference'), lambda folder: (folder / export.SUMS).write_bytes(b"\xff"),
+    lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1]),
+    lambda folder: (folder / WEIGHTS).write_bytes(b"\0" * (folder / WEIGHTS).stat().st_size),
+    lambda folder: (folder / WEIGHTS).unlink(), lambda folder: (folder / cached.SUMS).unlink(),
+    lambda folder: (folder / cached.SUMS).write_text('{"inference'), lambda folder: (folder / cached.SUMS).write_bytes(b"\xff"),
     lambda folder: (shutil.rmtree(folder), folder.write_text("a file")), shutil.rmtree])
 def test_a_damaged_export_is_not_taken(made, tmp_path, damage):
     folder = tmp_path / "export"
     shutil.copytree(made, folder)
-    assert export.load_cached(folder)
+    assert cached.load(folder)
     damage(folder)
-    assert export.load_cached(folder) is None
+    assert cached.load(folder) is None
 
 
 def test_a_damaged_export_is_made_again(cache, run_folder):
     expected = answer(run_folder)
     folder, = cache.iterdir()
-    (folder / export.WEIGHTS).write_bytes(b"")
+    (folder / WEIGHTS).write_bytes(b"")
     np.testing.assert_allclose(answer(run_folder), expected, atol=1e-6)
-    assert list(cache.iterdir()) == [folder] and export.load_cached(folder)
+    assert list(cache.iterdir()) == [folder] and cached.load(folder)
 
 
 def test_an_export_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch):
-    def broken_off(model, image_size, folder):
+    def broken_off(network, normalization, image_size, folder, precision):
         folder.mkdir()
-        (folder / export.WEIGHTS).write_text("half")
+        (folder / WEIGHTS).write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "export", broken_off)
+    monkeypatch.setattr(cached, "export", broken_off)
     with pytest.raises(KeyboardInterrupt):
-        export.make(tmp_path / "name", None, 32)
+        cached.make(tmp_path / "name", None, CIFAR10, 32)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,26 +245,36 @@ def test_where_nothing_can_be_written_that_is_a_mistake(cache, run_folder, capsy
 
 
 def test_an_export_that_answers_otherwise_is_not_used(cache, run_folder, monkeypatch, capsys):
+    expected = answer(run_folder)
+    folder, = cache.iterdir()
+    shutil.rmtree(folder)
+    whole = convert.Whole
+
+    def other(network, normalization):
+        changed = whole(network, normalization)
+        changed.network.fc.bias.set_value(changed.network.fc.bias + paddle.arange(10.0))
+        return changed
+
+    monkeypatch.setattr(convert, "Whole", other)
+    capsys.readouterr()
     predictor = Predictor.from_checkpoint(run_folder, device="cpu")
-    expected = probabilities(predictor.model, eval_transform(PICTURES, 32, predictor.normalization))
-    monkeypatch.setattr(export, "_fold_norms", lambda model: model.fc.bias.set_value(model.fc.bias + paddle.arange(10.0)))
-    np.testing.assert_allclose(predictor(PICTURES), expected, atol=1e-7)
+    np.testing.assert_allclose(predictor(PICTURES), expected, atol=1e-6)
     error = capsys.readouterr().err
     assert error.startswith("the exported network's probabilities differ from the original's by 0.")
     assert error.endswith("; dygraph computes, slower\n") and error.count("\n") == 1
     assert list(cache.iterdir()) == []
-    np.testing.assert_allclose(predictor(PICTURES), expected, atol=1e-7)
+    np.testing.assert_allclose(predictor(PICTURES), expected, atol=1e-6)
     assert capsys.readouterr().err == ""           # once is enough
 
 
 def test_the_cache_keeps_the_exports_used_last(cache, monkeypatch):
-    monkeypatch.setattr(export, "KEPT", 3)
-    monkeypatch.setattr(export, "export", lambda model, image_size, folder: (folder.mkdir(), folder))
-    monkeypatch.setattr(export, "PaddleInference", lambda folder: folder)
+    monkeypatch.setattr(cached, "KEPT", 3)
+    monkeypatch.setattr(cached, "export", lambda *given: (given[3].mkdir(), (given[3] / "network.xml").write_text("")))
+    monkeypatch.setattr(cached, "ENGINES", {".xml": lambda file, precision: file})
     for number in range(5):
         if number == 3:
-            assert export.load_cached(cache / "0")  # used again
-        export.make(cache / str(number), None, 32)
+            assert cached.load(cache / "0")        # used again
+        cached.make(cache / str(number), None, CIFAR10, 32)
         for kept in cache.iterdir():               # time goes by
             os.utime(kept, ns=(0, kept.stat().st_mtime_ns - 10**9))
     assert sorted(path.name for path in cache.iterdir()) == ["0", "3", "4"]
