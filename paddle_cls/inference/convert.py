@@ -11,7 +11,7 @@ from paddle import nn
 from .. import ops
 from ..data.images.transforms import Normalization
 from ..errors import UserError
-from .engines import WEIGHTS
+from .engines import WEIGHTS, load_openvino
 
 if TYPE_CHECKING:
     import onnx
@@ -87,7 +87,7 @@ def _rename(model: "onnx.ModelProto") -> None:
 
 def to_openvino(source: Path, file: Path) -> None:
     """Write an .onnx, or a .pdmodel of Paddle 2, as OpenVINO's .xml `file` and its .bin. Raises OSError, RuntimeError."""
-    import openvino
+    openvino = load_openvino()
     network = openvino.Core().read_model(source)
     for place, output in enumerate(network.outputs):
         output.tensor.set_names({OUTPUTS[place]})

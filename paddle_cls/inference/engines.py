@@ -1,5 +1,6 @@
 """Engines: what computes an exported network on a CPU. All speak one protocol: pixels in, logits and features out."""
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,17 @@ class Outputs(NamedTuple):
 
     logits: np.ndarray                             # float32 (N, C)
     features: np.ndarray | None                    # float32 (N, F), the last layer before the head; None: it has no such
+
+
+def load_openvino() -> Any:
+    """Return the module openvino; import it nowhere else.
+
+    OpenVINO tells a server of its maker's that it was imported, and so does NNCF: not from here. Without their package
+    openvino_telemetry both leave that out, so Python is told that there is none.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)         # type: ignore[arg-type]
+    import openvino
+    return openvino
 
 
 def chunk_of(image_size: int) -> int:
@@ -54,10 +66,9 @@ class OpenVINO:
         Raises UserError for an unknown precision and one that the processor has no instructions for, RuntimeError where
         OpenVINO cannot read the file.
         """
-        import openvino
         if precision not in PRECISIONS:
             raise UserError(unknown("precision", precision, PRECISIONS))
-        self._core = openvino.Core()
+        self._core = load_openvino().Core()
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UserError("--precision bfloat16: this processor has no bfloat16 instructions; leave out --precision")
         self.name = f"OpenVINO ({precision})"
