@@ -17,7 +17,7 @@ from .. import ops
 from ..data.images.transforms import Normalization
 from ..errors import UserError
 from ..system import console
-from .engines import WEIGHTS
+from .engines import WEIGHTS, load_openvino
 from .pooling import make_exact
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def to_openvino(source: Path, file: Path) -> None:
 
     Raises RuntimeError where OpenVINO cannot read it, OSError at a full disk.
     """
-    import openvino
+    openvino = load_openvino()
     network = openvino.Core().read_model(source)
     for place, output in enumerate(network.outputs):
         output.tensor.set_names({OUTPUTS[place]})
