@@ -3,28 +3,26 @@
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.images.transforms import Normalization, Source, as_list, decode, resize
+from ..data.images.transforms import Normalization, Source, as_list, decode
 from ..data.images.views import TTA, eval_views, size_for
 from ..errors import UserError, unknown
 from ..evaluation import metrics
 from ..models import MODELS, build_model, check_arguments, is_own
 from ..named import is_named
 from ..system import runtime
+from .decoding import decoded, in_batches
 
 if TYPE_CHECKING:                                  # Paddle is loaded by `from_checkpoint`, once what it reads is set
     from paddle import Tensor, nn
 
     from .export import Computation
 
-Item = TypeVar("Item")
 # Held while a network is built, exported or computes by dygraph: Paddle's device, its programs and a network's mode are shared.
 _PADDLE = threading.RLock()
 
@@ -43,16 +41,17 @@ class Predictor:
     def __init__(self, load_model: Callable[[], "nn.Layer"], classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
                  exported: Path | None = None, device: str | None = None, source: object = "checkpoint",
-                 metrics: Mapping[str, float] | None = None):
+                 metrics: Mapping[str, float] | None = None, checksum: str | None = None):
         """load_model: returns the network; not called before it is needed, which is never where an export is found.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
         tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities
         of its views (`eval_views`). device: where the network lives, a name of `runtime.device_for`; None: wherever Paddle
-        computes. source: what an error names. metrics: of the network's evaluation. Raises UserError for an unknown name.
+        computes. source: what an error names. metrics: of the network's evaluation. checksum: of the weights.
+        Raises UserError for an unknown name.
         """
-        self.metrics = dict(metrics or {})
+        self.metrics, self.checksum = dict(metrics or {}), checksum
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
@@ -98,7 +97,8 @@ class Predictor:
         fast = device == "cpu" and not is_own(info.model.name)
         exported = export.cached_folder(info.sha256[".pdparams"], about, info.image_size) if fast else None
         return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
-                   threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, metrics=info.metrics)
+                   threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, metrics=info.metrics,
+                   checksum=info.sha256[".pdparams"])
 
     @property
     def model(self) -> "nn.Layer":
@@ -150,7 +150,7 @@ class Predictor:
 
         Files are decoded by several threads while the network computes.
         """
-        for batch in _in_batches(_decoded(paths, batch_size, size_for(self.image_size, self.tta)), batch_size):
+        for batch in in_batches(decoded(paths, batch_size, size_for(self.image_size, self.tta)), batch_size):
             good = [image for _, image in batch if not isinstance(image, UserError)]
             answers = iter(self(good, batch_size=batch_size) if good else ())
             for path, image in batch:
@@ -205,26 +205,3 @@ def _check_allowed(name: str, allowed: str | None, path: Path) -> None:
     if is_named(name) and allowed is None and name not in MODELS:
         raise UserError(f"{path}.json: its network is {name!r}, code that is not run because a file says so; if it is yours, say "
                         f"so with --model {name} (from_checkpoint(..., model={name!r}))")
-
-
-def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-    def attempt(path: Path) -> np.ndarray | UserError:
-        try:
-            return resize(decode(path, size), size)
-        except UserError as error:
-            return error
-        except MemoryError:
-            return UserError(f"{path}: too little memory is free to shrink it; free some, or shrink the picture")
-
-    paths = iter(paths)
-    with ThreadPoolExecutor(runtime.cores()) as pool:
-        waiting = [(path, pool.submit(attempt, path)) for path in islice(paths, ahead)]
-        while waiting:
-            path, answer = waiting.pop(0)
-            waiting += [(new, pool.submit(attempt, new)) for new in islice(paths, 1)]
-            yield path, answer.result()
-
-
-def _in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while batch := list(islice(items, size)):
-        yield batch
