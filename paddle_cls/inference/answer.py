@@ -71,20 +71,19 @@ def as_jsonl(answers: Iterable[Answer]) -> str:
 
 def csv_header(verdicts: bool) -> str:
     """Return the first line of a CSV. verdicts: whether the answers are those of a yes-or-no network."""
-    return ",".join(["image", *VERDICT] if verdicts else ["image", "rank", "class", "probability"]) + "\n"
+    return csv_line(["image", *VERDICT] if verdicts else ["image", "rank", "class", "probability"])
 
 
 def csv_rows(answers: Iterable[Answer]) -> str:
     """Return the lines of some answers behind the header; each of a picture's classes, or its verdict, is one line."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    lines = []
     for image, best, verdict in answers:
         if verdict:
-            cells = (verdict[key] for key in VERDICT)
-            writer.writerow([cell(image), *(f"{part:.6f}" if isinstance(part, float) else cell(part) for part in cells)])
+            parts = (verdict[key] for key in VERDICT)
+            lines.append(csv_line([cell(image), *(f"{part:.6f}" if isinstance(part, float) else cell(part) for part in parts)]))
         else:
-            writer.writerows([cell(image), rank, cell(name), f"{p:.6f}"] for rank, (name, p) in enumerate(best, 1))
-    return out.getvalue()
+            lines += [csv_line([cell(image), rank, cell(name), f"{p:.6f}"]) for rank, (name, p) in enumerate(best, 1)]
+    return "".join(lines)
 
 
 def as_csv(answers: Sequence[Answer]) -> str:
@@ -93,6 +92,13 @@ def as_csv(answers: Sequence[Answer]) -> str:
     A name that a spreadsheet would take for a formula (FORMULA) gets a ' before it; what would steer a terminal is escaped.
     """
     return csv_header(any(answer.verdict for answer in answers)) + csv_rows(answers)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return a line of a CSV, with quotes where they are needed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(cells)
+    return out.getvalue()
 
 
 def cell(name: str) -> str:

@@ -1,19 +1,16 @@
 """Pictures decoded by several threads while the network computes: as many ahead as are asked for, whatever there are in all."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from ..data.images.transforms import decode, resize
 from ..errors import UserError
 from ..system import runtime
-
-Item = TypeVar("Item")
 
 
 def decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
@@ -41,8 +38,15 @@ def decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path
         pool.shutdown(cancel_futures=True)         # whoever stops need not wait for what nobody will use
 
 
-def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield lists of `size` items, the last one of what is left."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
+def computed(paths: Iterable[Path], compute: Callable[[list[np.ndarray]], np.ndarray], *, size: int,
+             batch_size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+    """Yield for each file, in order, (its path, its row of what `compute` makes of a batch, or what is wrong with it).
+
+    compute: takes up to batch_size images uint8 (size, size, 3). The next ones are decoded meanwhile.
+    """
+    pictures = decoded(paths, batch_size, size)
+    while batch := list(islice(pictures, batch_size)):
+        good = [image for _, image in batch if not isinstance(image, UserError)]
+        rows = iter(compute(good) if good else ())
+        for path, image in batch:
+            yield path, image if isinstance(image, UserError) else next(rows)

@@ -16,7 +16,7 @@ from ..evaluation import metrics
 from ..models import MODELS, build_model, check_arguments, is_own
 from ..named import is_named
 from ..system import runtime
-from .decoding import decoded, in_batches
+from .decoding import computed
 
 if TYPE_CHECKING:                                  # Paddle is loaded by `from_checkpoint`, once what it reads is set
     from paddle import Tensor, nn
@@ -146,15 +146,12 @@ class Predictor:
                 "threshold": self.threshold}
 
     def files(self, paths: Iterable[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-        """Yield for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
+        """Return for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
 
         Files are decoded by several threads while the network computes.
         """
-        for batch in in_batches(decoded(paths, batch_size, size_for(self.image_size, self.tta)), batch_size):
-            good = [image for _, image in batch if not isinstance(image, UserError)]
-            answers = iter(self(good, batch_size=batch_size) if good else ())
-            for path, image in batch:
-                yield path, image if isinstance(image, UserError) else next(answers)
+        compute = partial(self, batch_size=batch_size)
+        return computed(paths, compute, size=size_for(self.image_size, self.tta), batch_size=batch_size)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         if self._exported and not self._engine:

@@ -20,7 +20,7 @@ from .settings.command_line import parse
 from .settings.fields import InferConfig
 from .shared import console_lines
 from .shared.growing import GROWING, Growing, alone
-from .shared.pictures import Found, Listed, Picture, Shard, check_output, tried
+from .shared.pictures import Found, Listed, Picture, Shard, check_output, nothing, progress, tried
 
 if TYPE_CHECKING:
     from ..inference.predictor import Predictor
@@ -138,7 +138,9 @@ def main(argv: list[str]) -> int:
         answer(config, predictor, pictures, sink)
         failures = [*places.unread, *sink.failures()]
         if not sink.count:
-            raise UserError(nothing(config, failures))
+            none = f"--shard {config.shard}: there are too few pictures for this part; use fewer parts" if config.shard else \
+                f"--list {config.list}: names no picture"
+            raise UserError(nothing(failures) if failures else none)
         sink.close()
     if config.output:
         introduce()
@@ -176,8 +178,6 @@ def _new(output: Path) -> Iterator[BinaryIO]:
 
 def answer(config: InferConfig, predictor: "Predictor", pictures: Shard, sink: Sink) -> None:
     """Give `sink` the answers to all pictures, or what is wrong with them, in order; of a file that grows the missing ones."""
-    from tqdm import tqdm
-
     from ..data.reader import prefetch
     growing = sink if isinstance(sink, Growing) else None
     wanted: Iterable[Picture] = pictures
@@ -192,12 +192,10 @@ def answer(config: InferConfig, predictor: "Predictor", pictures: Shard, sink: S
             console.tell(f"stopped: {growing.count:,} pictures are answered in {growing.file}; the same command with --resume "
                          f"goes on")
 
-    # Answers on a terminal are what moves there. A bar elsewhere knows its end, for which the pictures are counted first.
-    quiet = not sys.stderr.isatty() or (not config.output and config.format in STREAMED and sys.stdout.isatty())
-    total = None if quiet else pictures.count()
     # In a thread of their own: so this one answers a signal at once, whatever is computed.
     results = prefetch(lambda: tried(partial(predictor.files, batch_size=config.batch_size), wanted), config.batch_size)()
-    with (tqdm(results, total=total, initial=sink.count, unit="img", disable=quiet or total == 1, leave=False) as bar,
+    seen = not config.output and config.format in STREAMED and sys.stdout.isatty()           # the answers themselves move there
+    with (progress(results, pictures, done=sink.count, quiet=seen) as bar,
           stopping.Stop(stopped) if growing else contextlib.nullcontext()):
         for path, result in bar:
             if isinstance(result, str):
@@ -213,12 +211,3 @@ def settings(config: InferConfig, predictor: "Predictor") -> dict[str, object]:
     return {"checkpoint": predictor.checksum, "threshold": predictor.threshold, "image": list(config.image),
             "list": config.list and str(config.list), "shard": config.shard, "topk": config.topk, "tta": config.tta,
             "format": config.format}
-
-
-def nothing(config: InferConfig, failures: list[str]) -> str:
-    """Return what to say where there is no answer. failures: why pictures could not be read."""
-    if failures:
-        return failures[0] + (f" (and {len(failures) - 1} more files)" if len(failures) > 1 else "")
-    if config.shard:
-        return f"--shard {config.shard}: there are too few pictures for this part; use fewer parts"
-    return f"--list {config.list}: names no picture"

@@ -8,10 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ...errors import UserError
 from ...system.files import opened
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Result = TypeVar("Result")
 RUN_FILES = {"config.yaml", "figures.json", "metrics.jsonl", "pretrained.txt", "split.csv"}
@@ -145,6 +148,22 @@ def tried(work: Callable[[Iterable[Path]], Iterator[tuple[Path, Result | UserErr
     for path, result in work(paths()):
         where = wheres.popleft()
         yield path, f"{where}{result}" if isinstance(result, UserError) else result
+
+
+def progress(results: Iterable[Result], pictures: Shard, *, done: int = 0, quiet: bool = False) -> "tqdm":
+    """Return a bar over the results of pictures, on a terminal only. There it knows its end: the pictures are counted first.
+
+    done: how many were done before. quiet: show none.
+    """
+    from tqdm import tqdm
+    quiet = quiet or not sys.stderr.isatty()
+    total = None if quiet else pictures.count()
+    return tqdm(results, total=total, initial=done, unit="img", disable=quiet or total == 1, leave=False)
+
+
+def nothing(failures: Sequence[str]) -> str:
+    """Return what to say where no picture could be read. failures: why."""
+    return failures[0] + (f" (and {len(failures) - 1} more files)" if len(failures) > 1 else "")
 
 
 def check_output(output: Path, named: Sequence[Path]) -> None:
