@@ -8,6 +8,7 @@ from typing import Any
 PROGRAMS = {
     "train": ("train", "train a network on images"),
     "infer": ("infer", "classify pictures with a trained network"),
+    "features": ("features", "write what a trained network sees in pictures, as numbers"),
     "report": ("report", "judge a trained network, as one HTML page"),
     "export": ("export", "write a trained network for other programs"),
     "grid": ("grid", "train once for each combination of settings"),

@@ -36,15 +36,17 @@ def main(argv: list[str]) -> int:
     runtime.prepare()
     runtime.set_device(options.device)             # where the heat maps are computed
     from ..checkpoints import checkpoint
+    from ..checkpoints.locate import locate
     from ..evaluation import page
-    path = checkpoint.locate(options.run)
+    path = locate(options.run)
     info = checkpoint.read_info(path)
     config = run_settings(options, path.parent)
     folder = (options.output or path.parent / "report").resolve()
     check_folder(folder)
     with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
         from ..inference.predictor import Predictor
-        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta, model=options.model)
+        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta, model=options.model,
+                                              precision=options.precision)
         split = getattr(setup.load_for(predictor, path, config), options.split)
         if split is None:
             raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")

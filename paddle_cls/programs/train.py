@@ -64,10 +64,10 @@ def start(config: Config, world: World) -> int:
 def evaluate(config: Config) -> int:
     """Print the metrics of a checkpoint on the validation split, as one JSON line."""
     runtime.load_paddle()
-    from ..checkpoints import checkpoint
+    from ..checkpoints.locate import locate
     from ..evaluation import metrics
     from ..inference.predictor import Predictor
-    path = checkpoint.locate(config.checkpoint or config.folder)
+    path = locate(config.checkpoint or config.folder)
     predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta,
                                           model=config.model if is_named(config.model) else None)
     data = setup.load_for(predictor, path, config)

@@ -87,21 +87,31 @@ def _alive(process: int) -> bool:
     return psutil.pid_exists(process)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or as it was before, and never through a link. Raises OSError."""
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file, which takes the place of `path` after the block; after an error nothing has changed.
+
+    `path` is there whole or as it was before, and nothing is written through a link. Raises OSError.
+    """
     part = part_name(path.parent)
     try:
         with open(part, "xb") as file:             # x: what somebody has put there is not followed
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.filename in (None, str(part)):
             error.filename = str(path)             # the name that the user knows
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as `replaced` does. Raises OSError."""
+    with replaced(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -216,8 +216,13 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box))
 
 
+def eval_pixels(images: Images, size: int) -> np.ndarray:
+    """Return uint8 (B, size, size, 3) of pictures uint8 (H, W, 3) of any size: the one way to evaluate and infer."""
+    if isinstance(images, np.ndarray) and images.shape[1:3] == (size, size):
+        return images
+    return stacked(lambda number: resize(images[number], size), len(images), (size, size, 3), np.uint8)
+
+
 def eval_transform(images: Images, size: int, normalization: Normalization) -> np.ndarray:
-    """Return float32 (B, 3, size, size) of pictures uint8 (H, W, 3) of any size: the one way to evaluate and infer."""
-    if not isinstance(images, np.ndarray) or images.shape[1:3] != (size, size):
-        images = stacked(lambda number: resize(images[number], size), len(images), (size, size, 3), np.uint8)
-    return normalization(images)
+    """Return float32 (B, 3, size, size): `eval_pixels`, normalized."""
+    return normalization(eval_pixels(images, size))

@@ -183,7 +183,8 @@ def _read_flags(cls: type, argv: Sequence[str], program: str, description: str) 
         flag = f"--{f.name.replace('_', '-')}"
         group = groups[_group_of(f)]
         if f.metadata["positional"]:
-            group.add_argument(f.name, metavar=f.name.upper(), help=text)
+            several = {"nargs": "+"} if typing.get_origin(kind) is tuple else {}
+            group.add_argument(f.name, metavar=f.name.upper(), help=text, **several)
         elif kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         elif typing.get_origin(kind) is tuple:

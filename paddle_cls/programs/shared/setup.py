@@ -79,8 +79,9 @@ def check_model(config: Config) -> None:
 
 def weights(config: Config) -> Path | None:
     """Return the file of pretrained weights, downloaded at need; None without, and where a run is resumed that has its own."""
-    from ...checkpoints import checkpoint, pretrained
-    resumed = config.resume and checkpoint.exists(config.folder / "last")
+    from ...checkpoints import pretrained
+    from ...checkpoints.storage import exists
+    resumed = config.resume and exists(config.folder / "last")
     return pretrained.fetch(config.pretrained) if config.pretrained and not resumed else None
 
 
