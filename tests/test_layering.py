@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "ops": "errors paddle_internals system models",
     "checkpoints": "errors version system formats",
     "evaluation": "errors system formats data.images.views",
-    "inference": "errors named paddle_internals system data models ops checkpoints evaluation.metrics",
+    "inference": "errors named paddle_internals system formats.markdown data models ops checkpoints evaluation.metrics",
     "training": "errors paddle_internals system parallel formats data models ops checkpoints evaluation.metrics "
                 "evaluation.binary",
     "library": "errors system parallel data models ops checkpoints evaluation training",
@@ -43,7 +43,7 @@ LIBRARIES = {
     "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
-    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy paddle openvino onnx paddle2onnx",
+    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy paddle openvino onnx paddle2onnx nncf onnxruntime rich",
     "training": "numpy paddle tqdm PIL visualdl google", "library": "numpy paddle",
     "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }
