@@ -176,7 +176,7 @@ def compare(engines: Mapping[str, tuple[Engine, int]], split: Split, image_size:
 
 def _row(precision: str, logits: np.ndarray, labels: np.ndarray, threshold: float | None, size: int, speed: float) -> Row:
     accuracy = float((metrics.predictions(logits, threshold) == labels).mean())
-    binary = metrics.classification(logits, labels).binary
+    binary = metrics.classification(logits, labels).binary if logits.shape[1] == 1 else None
     return Row(precision, accuracy, binary["auc"] if binary else None, size, speed)
 
 
@@ -194,12 +194,10 @@ def _speeds(engines: Mapping[str, Engine], pixels: np.ndarray) -> dict[str, floa
 
 def table(rows: list[Row]) -> str:
     """Return the rows as a table in Markdown; speeds also as multiples of the first row's."""
-    auc = rows[0].auc is not None
-    cells: list[list[object]] = [["precision", "accuracy", *["AUC"] * auc, "MB", f"images/s, {_BATCH} at a time", "speed"]]
-    for row in rows:
-        cells.append([row.precision, f"{row.accuracy:.4f}", *[f"{row.auc:.4f}"] * auc, f"{row.bytes / 1e6:.2f}",
-                      f"{row.speed:.0f}", f"{row.speed / rows[0].speed:.2f}x"])
-    return markdown.table(cells)
+    titles = ["precision", "accuracy", *["AUC"] * (rows[0].auc is not None), "MB", f"images/s, {_BATCH} at a time", "speed"]
+    return markdown.table([titles, *([
+        row.precision, f"{row.accuracy:.4f}", *([] if row.auc is None else [f"{row.auc:.4f}"]), f"{row.bytes / 1e6:.2f}",
+        f"{row.speed:.0f}", f"{row.speed / rows[0].speed:.2f}x"] for row in rows)])
 
 
 def check_loss(rows: list[Row], max_loss: float) -> None:
