@@ -4,6 +4,8 @@ The bins of adaptive pooling overlap where their number does not divide the size
 pooling: paddle2onnx writes one with a fixed stride, whose answers are then wrong, or a stride of 0, which nothing loads.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -21,12 +23,12 @@ def _are_a_pooling(bins: np.ndarray) -> bool:
     return len(bins) == 1 or bool((np.diff(bins, axis=0) == bins[1][0]).all() and bins[1][0] > 0)
 
 
-def _irregular(x: paddle.Tensor, output_size: object) -> list[np.ndarray] | None:
+def _irregular(x: paddle.Tensor, output_size: int | Sequence[int | None]) -> list[np.ndarray] | None:
     """Return the bins over height and width; None where a common pooling does the same, or the size of x is not known."""
-    counts = list(output_size) if isinstance(output_size, (list, tuple)) else [output_size, output_size]
+    counts = [output_size, output_size] if isinstance(output_size, int) else output_size
     if min(x.shape[2:]) < 1:
         return None
-    bins = [_bins(size, size if count is None else int(count)) for size, count in zip(x.shape[2:], counts, strict=True)]
+    bins = [_bins(size, size if count is None else count) for size, count in zip(x.shape[2:], counts, strict=True)]
     return None if all(map(_are_a_pooling, bins)) else bins
 
 
