@@ -14,8 +14,8 @@ from ..checkpoints.info import CheckpointInfo
 from ..data.images.transforms import Normalization
 from ..evaluation import metrics
 from ..system import runtime
-from . import convert, exported, triton
-from .engines import WEIGHTS, Engine
+from . import convert, exported, quantize, triton
+from .engines import WEIGHTS, Engine, load_openvino
 from .exported import ExportInfo
 
 BATCHES = (1, 3, 32)                               # sizes of those that are compared
@@ -56,7 +56,6 @@ def lower(plain: Path, info: ExportInfo, folder: Path, *, precision: str, images
     source, file = plain / info.network, folder / info.network
     file.parent.mkdir(parents=True, exist_ok=True)
     if precision == "int8":
-        from . import quantize
         quantize.to_int8(source, images, file)
     else:
         _to_bfloat16(source, file)
@@ -71,7 +70,7 @@ def _finish(folder: Path, info: ExportInfo) -> ExportInfo:
 
 def _to_bfloat16(source: Path, file: Path) -> None:
     """Write OpenVINO's .xml `source` with weights of 16 bits, and with the wish for bfloat16 in it, which any program obeys."""
-    import openvino
+    openvino = load_openvino()
     network = openvino.Core().read_model(source)
     network.set_rt_info("bf16", ["runtime_options", "INFERENCE_PRECISION_HINT"])
     openvino.save_model(network, file, compress_to_fp16=True)
