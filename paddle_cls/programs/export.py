@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
     runtime.set_device("cpu")                      # where exports are computed
     from ..checkpoints import checkpoint
     from ..checkpoints.locate import locate
-    from ..inference import exported
+    from ..inference import exported, quantize
+    if options.precision == "int8":
+        quantize.check_installed(onnx=options.to != "openvino")
     if exported.is_export(options.run):
         raise UserError(f"{options.run}: is an export; name the run or the checkpoint that it was made of")
     path = locate(options.run)

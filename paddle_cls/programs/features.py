@@ -98,7 +98,6 @@ def main(argv: list[str]) -> int:
     found = Found(config.pictures, "")
     check_output(config.output, found.named)
     runtime.prepare()
-    runtime.load_paddle()
     from ..inference.decoding import computed
     from ..inference.predictor import Predictor
     predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, model=config.model)
