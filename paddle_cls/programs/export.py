@@ -48,11 +48,15 @@ def main(argv: list[str]) -> int:
     with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
         from ..inference.predictor import Predictor
         predictor = Predictor.from_checkpoint(path, device="cpu", model=options.model)
+        if checkpoint.read_info(path) != info:
+            raise UserError(f"{path}: a training has just replaced it; export it again")
         data = None if options.compare == "random" else load(options, predictor, path)
         pixels = chosen(data, predictor.image_size)
         try:
             with writing(place), console.libraries_on_stderr():
                 lines = write(place, options, predictor, info, data, pixels)
+        except UserError as error:                 # of a file that cannot be written: by the name that the user knows
+            raise UserError(str(error).replace(str(place), str(folder))) from None
         except (ArithmeticError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be exported to {options.to}: {str(error).strip().splitlines()[0]}; try another "
                             f"--to, or answer by the checkpoint") from None
