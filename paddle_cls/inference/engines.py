@@ -15,6 +15,9 @@ from ..system import console, runtime
 MOST, PIXELS = 32, 8 * 224 * 224                   # of a chunk: images, and pixels in all
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computation; OpenVINO's names for them
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
+# what an exported folder is made for: the precisions that it can hold
+TARGETS: Mapping[str, tuple[str, ...]] = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16", "int8"),
+                                          "paddle": ("float32",), "triton": ("float32", "int8")}
 
 
 def check_precision(precision: str) -> None:

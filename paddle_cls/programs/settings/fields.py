@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...data.images.views import TTA
 from ...inference.engines import PRECISIONS as ENGINE_PRECISIONS
+from ...inference.engines import TARGETS
 
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
@@ -183,3 +184,21 @@ class ReportConfig:
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
     precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """One call of `paddle-cls export`."""
+
+    run: Path = option(None, "a run folder (its best checkpoint) or a checkpoint in it", positional=True)
+    model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
+    to: str = option("onnx", "what will compute it: ONNX Runtime and many others, OpenVINO, Paddle Inference, or a Triton server",
+                     choices=tuple(TARGETS))
+    precision: str = option("float32", "of the network; bfloat16: of OpenVINO; int8: calibrated on training images",
+                            choices=("float32", "bfloat16", "int8"))
+    max_loss: float = option(0.5, "points of accuracy on the validation images that bfloat16 or int8 may cost", low=0, high=100)
+    dataset: str | None = option(None, "data set to compare by (default: the run's)")
+    data_dir: Path | None = option(None, "folder that holds the data (default: the run's)")
+    compare: str = option("val", "images to compare the export with the network by; random: where there are no others",
+                          choices=("val", "random"))
+    output: Path | None = option(None, "folder of the export (default: RUN/export-TARGET)")
