@@ -43,7 +43,8 @@ LIBRARIES = {
     "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
     "data": "numpy openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
-    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy pydantic paddle openvino onnx paddle2onnx",
+    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle",
+    "inference": "numpy pydantic paddle openvino onnx paddle2onnx nncf onnxruntime rich",
     "training": "numpy paddle tqdm PIL visualdl google", "library": "numpy paddle",
     "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import errno
 import io
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +171,16 @@ def to_openvino(source: Path, file: Path) -> None:
         openvino.save_model(network, file, compress_to_fp16=False)
     except RuntimeError:                           # "basic_ios::clear: iostream error"
         raise OSError(errno.ENOSPC, "OpenVINO could write only a part of it", str(file)) from None
+
+
+def to_file(program: Path, file: Path) -> None:
+    """Write what `to_paddle` wrote as an .onnx or .xml `file`; of Paddle 2 OpenVINO reads it itself. Raises as both ways do."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    source = program
+    if program.suffix == ".json" or file.suffix == ".onnx":
+        source = program.with_suffix(".onnx")
+        to_onnx(program, source)
+    if file.suffix == ".onnx":
+        os.replace(source, file)
+    else:
+        to_openvino(source, file)

@@ -15,7 +15,7 @@ from ..data.images.transforms import Normalization
 from ..evaluation import metrics
 from ..system import runtime
 from . import convert, exported, triton
-from .engines import WEIGHTS, Engine
+from .engines import WEIGHTS, Engine, load_openvino
 from .exported import ExportInfo
 
 BATCHES = (1, 3, 32)                               # sizes of those that are compared
@@ -38,7 +38,7 @@ def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str,
         os.replace(program, file)
         os.replace(program.with_suffix(WEIGHTS), file.with_suffix(WEIGHTS))
     else:
-        _convert(program, file)
+        convert.to_file(program, file)
     shutil.rmtree(work)
     tensors = {"images": ("uint8", [-1, info.image_size, info.image_size, 3]), "logits": ("float32", [-1, info.outputs])}
     if hasattr(network, "forward_features"):
@@ -71,7 +71,7 @@ def _finish(folder: Path, info: ExportInfo) -> ExportInfo:
 
 def _to_bfloat16(source: Path, file: Path) -> None:
     """Write OpenVINO's .xml `source` with weights of 16 bits, and with the wish for bfloat16 in it, which any program obeys."""
-    import openvino
+    openvino = load_openvino()
     network = openvino.Core().read_model(source)
     network.set_rt_info("bf16", ["runtime_options", "INFERENCE_PRECISION_HINT"])
     openvino.save_model(network, file, compress_to_fp16=True)
@@ -88,19 +88,6 @@ _FILES: dict[str, Callable[[Path, Path, str], Path]] = {
 def model_name(text: str) -> str:
     """Return a name that a server, an address and a file system take."""
     return re.sub(r"[^\w.-]", "_", text, flags=re.ASCII).strip(".") or "network"
-
-
-def _convert(program: Path, file: Path) -> None:
-    """Write Paddle's program as an .onnx or .xml `file`. OpenVINO reads Paddle 2's programs itself."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    source = program
-    if program.suffix == ".json" or file.suffix == ".onnx":
-        source = program.with_suffix(".onnx")
-        convert.to_onnx(program, source)
-    if file.suffix == ".onnx":
-        os.replace(source, file)
-    else:
-        convert.to_openvino(source, file)
 
 
 def _features(network: nn.Layer, normalization: Normalization, pixels: np.ndarray) -> np.ndarray:
