@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from ..checkpoints.info import CheckpointInfo, Sealed
@@ -186,8 +187,11 @@ def engine(folder: Path, info: ExportInfo, precision: str = "float32") -> Engine
     if importlib.util.find_spec(library) is None:
         raise UserError(f"{folder}: its network needs {package}, which is not installed; pip install {package}")
     try:
-        return ENGINES[file.suffix](file, precision="float32" if chosen == "int8" else chosen)
+        made = ENGINES[file.suffix](file, precision="float32" if chosen == "int8" else chosen)
+        made(np.zeros((1, info.image_size, info.image_size, 3), np.uint8))     # compiles it: an older engine may lack an operator
+        return made
     except UserError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{file}: cannot be computed: {str(error).strip().splitlines()[0]}; export the run again") from None
+        raise UserError(f"{file}: cannot be computed: {str(error).strip().splitlines()[-1]}; pip install -U {package}, or export "
+                        f"the run again") from None

@@ -14,7 +14,7 @@ from ..checkpoints.info import CheckpointInfo
 from ..data.images.transforms import Normalization
 from ..evaluation import metrics
 from ..system import runtime
-from . import convert, exported, triton
+from . import convert, exported, quantize, triton
 from .engines import WEIGHTS, Engine, load_openvino
 from .exported import ExportInfo
 
@@ -56,7 +56,6 @@ def lower(plain: Path, info: ExportInfo, folder: Path, *, precision: str, images
     source, file = plain / info.network, folder / info.network
     file.parent.mkdir(parents=True, exist_ok=True)
     if precision == "int8":
-        from . import quantize
         quantize.to_int8(source, images, file)
     else:
         _to_bfloat16(source, file)

@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
     runtime.set_device("cpu")                      # where exports are computed
     from ..checkpoints import checkpoint
     from ..checkpoints.locate import locate
-    from ..inference import exported
+    from ..inference import exported, quantize
+    if options.precision == "int8":
+        quantize.check_installed(onnx=options.to != "openvino")
     if exported.is_export(options.run):
         raise UserError(f"{options.run}: is an export; name the run or the checkpoint that it was made of")
     path = locate(options.run)
@@ -99,13 +101,12 @@ def write(place: Path, options: ExportConfig, predictor: "Predictor", info: "Che
 
     Raises UserError where it costs too much accuracy, ArithmeticError where it differs from the network.
     """
-    from ..inference import exported, exporting
+    from ..inference import exported, exporting, quantize
     name = exporting.model_name(predictor.source.parent.name if isinstance(predictor.source, Path) else "network")
     if options.precision == "float32":
         exporting.write(place, predictor.model, info, target=options.to, name=name)
         return [compared(place, predictor, pixels, "random" if data is None else "validation")]
     assert data is not None, "check_settings asks for it"
-    from ..inference import quantize
     with scratch(place.parent) as plain:
         written = exporting.write(plain, predictor.model, info, target=options.to, name=name)
         line = compared(plain, predictor, pixels, "validation")
