@@ -159,3 +159,13 @@ def test_a_bar_on_a_terminal_knows_how_many_there_are(place, call_in_memory, col
         return infer.sys.stderr.getvalue()
     assert "/9 [" in shown("--image", "p") and "/3 [" in shown("--image", "p", "--shard", "1/3")
     assert "img/s" not in shown("--image", "p/00.png") and "0/1" not in shown("--image", "p/00.png")
+
+
+def test_the_worker_of_the_example_for_ray(place, colours):
+    """Ray is not there: it calls this class."""
+    from examples.ray_batches import Classify
+    (place / "p/01.png").write_bytes(b"")
+    worker = Classify("run")
+    assert worker({"path": ["p/00.png", "p/01.png"]}) == {
+        "image": ["p/00.png", "p/01.png"], "class": ["green", ""], "probability": [pytest.approx(101 / 153), 0.0],
+        "error": ["", "p/01.png: the file is empty"]}
