@@ -31,7 +31,7 @@ class Classify:
 
 if __name__ == "__main__":
     import ray
-    pictures, run, answers, workers = [*(str(Path(name).resolve()) for name in sys.argv[1:4]), int((sys.argv + ["2"])[4])]
+    pictures, run, answers, workers = [*(str(Path(name).resolve()) for name in sys.argv[1:4]), int([*sys.argv, "2"][4])]
     data = ray.data.from_items([{"path": str(path)} for path in walk(pictures, [])], override_num_blocks=8 * workers)
     data.map_batches(Classify, fn_constructor_args=[run], batch_size=1024,
                      compute=ray.data.ActorPoolStrategy(size=workers)).write_csv(answers)

@@ -16,7 +16,7 @@ class Colours:
         self.before: Callable[[list[np.ndarray]], object] = lambda images: None
         self.asked = 0                             # paths that were taken
 
-    def files(self, paths: Iterable[Path], *, batch_size: int):
+    def files(self, paths: Iterable[Path], *, batch_size: int = 64):
         def counted():
             for path in paths:
                 self.asked += 1
