@@ -13,6 +13,7 @@ from paddle import nn
 from ..checkpoints.info import CheckpointInfo
 from ..data.images.transforms import Normalization
 from ..evaluation import metrics
+from ..models import is_own
 from ..system import runtime
 from . import convert, exported, quantize, triton
 from .engines import WEIGHTS, Engine, load_openvino
@@ -38,7 +39,7 @@ def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str,
         os.replace(program, file)
         os.replace(program.with_suffix(WEIGHTS), file.with_suffix(WEIGHTS))
     else:
-        convert.to_file(program, file)
+        convert.to_file(program, file, apart=is_own(info.model.name))
     shutil.rmtree(work)
     tensors = {"images": ("uint8", [-1, info.image_size, info.image_size, 3]), "logits": ("float32", [-1, info.outputs])}
     if hasattr(network, "forward_features"):
