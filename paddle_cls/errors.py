@@ -58,7 +58,7 @@ def describe(error: Exception) -> str:
         return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
                 f"memory")
     if isinstance(error, ModuleNotFoundError):
-        return f"this needs {error.name}, which is not installed; pip install paddle_cls (paddle_cls_runtime only answers by exports)"
+        return f"this needs {error.name}, which is not installed; install paddle_cls: paddle_cls_runtime only answers by exports"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return (isinstance(error, OSError) and error.strerror) or str(error)

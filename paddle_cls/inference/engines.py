@@ -12,7 +12,8 @@ import numpy as np
 from ..errors import UserError, unknown
 from ..system import console, runtime
 
-MOST, PIXELS = 32, 8 * 224 * 224                   # of a chunk: images, and pixels in all
+COUNTS = (32, 8, 1)                                # images that are computed together
+PIXELS = 4 * 224 * 224                             # of those images, at most, a core
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computation; OpenVINO's names for them
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
 # what an exported folder is made for: the precisions that it can hold
@@ -44,12 +45,19 @@ def load_openvino() -> Any:
     return openvino
 
 
-def chunk_of(image_size: int) -> int:
-    """Return how many images of that size are computed at a time, a power of two: 32 small ones, 8 of 224 pixels, 1 of 600."""
-    chunk = MOST
-    while chunk > 1 and chunk * image_size**2 > PIXELS:
-        chunk //= 2
-    return chunk
+def portions(images: int, image_size: int, cores: int) -> list[int]:
+    """Return the numbers of COUNTS that so many images of one size are computed in, the largest first; the last may be larger.
+
+    What the layers of one portion write should stay near the cores: 32 images at once are the quickest at 32 pixels, 8 at 224.
+    """
+    found = []
+    for count in COUNTS:
+        if count == 1 or count * image_size**2 <= PIXELS * cores:
+            found += [count] * (images // count)
+            images %= count
+            if count == COUNTS[-2] and images > count // 2:        # some places stay empty: quicker than one by one
+                return [*found, count]
+    return found
 
 
 class Engine(Protocol):
@@ -65,9 +73,8 @@ class Engine(Protocol):
 class OpenVINO:
     """An exported network as OpenVINO computes it on all cores.
 
-    It is compiled for fixed shapes, one image and a chunk of some, each when it is first needed: that is quicker than for any
-    number. A chunk is small enough that what the layers write stays near the processor. Threads may run on any core: pinned
-    ones (OpenVINO's default) wait where something else computes on theirs, and took twice the time even on an idle machine.
+    It is compiled for fixed numbers of images (`portions`), each when it is first needed: that is quicker than for any number.
+    Threads may run on any core: pinned ones (OpenVINO's default) wait where something else computes on theirs.
     """
 
     def __init__(self, file: Path, *, precision: str = "float32"):
@@ -82,35 +89,44 @@ class OpenVINO:
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UserError("--precision bfloat16: this processor has no bfloat16 instructions; leave out --precision")
         self.name = f"OpenVINO ({precision})"
-        self._hint = PRECISIONS[precision]
+        self._hint, self._cores = PRECISIONS[precision], runtime.cores()
         self._network = self._core.read_model(file)
-        self._requests: dict[int, Any] = {}        # images: the network compiled for so many
+        self._compiled: dict[int, _Compiled] = {}
         self._lock = threading.Lock()              # a second caller would only share the cores
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
-        pixels, chunk = np.ascontiguousarray(pixels), chunk_of(pixels.shape[1])
-        whole, parts = len(pixels) // chunk * chunk, []
+        parts, done = [], 0
         with self._lock:
-            for start in range(0, whole, chunk):
-                parts.append(self._run(pixels[start:start + chunk]))
-            rest = pixels[whole:]
-            if len(rest) > chunk // 2:             # quicker than one by one
-                filled = np.concatenate([rest, np.zeros((chunk - len(rest), *rest.shape[1:]), np.uint8)])
-                parts.append([array[:len(rest)] for array in self._run(filled)])
-            else:
-                parts += [self._run(rest[place:place + 1]) for place in range(len(rest))]
+            for count in portions(len(pixels), pixels.shape[1], self._cores):
+                parts.append(self._run(count, pixels[done:done + count]))
+                done += count
         logits, *features = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return Outputs(logits, features[0] if features else None)
 
-    def _run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        if len(pixels) not in self._requests:
-            network = self._network.clone()
-            network.reshape([len(pixels), *network.input(0).partial_shape[1:]])
-            self._requests[len(pixels)] = self._core.compile_model(network, "CPU", {
-                "INFERENCE_PRECISION_HINT": self._hint, "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(runtime.cores()),
-                "ENABLE_CPU_PINNING": "NO"}).create_infer_request()
-        return [array.copy() for array in self._requests[len(pixels)].infer({0: pixels}, share_inputs=True).values()]
+    def _run(self, count: int, pixels: np.ndarray) -> list[np.ndarray]:
+        compiled = self._compiled.get(count) or self._compile(count)
+        compiled.pixels[:len(pixels)] = pixels
+        compiled.request.infer({}, share_outputs=True)
+        return [output[:len(pixels)].copy() for output in compiled.outputs]
+
+    def _compile(self, count: int) -> "_Compiled":
+        network = self._network.clone()
+        network.reshape([count, *network.input(0).partial_shape[1:]])
+        request = self._core.compile_model(network, "CPU", {
+            "INFERENCE_PRECISION_HINT": self._hint, "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(self._cores),
+            "ENABLE_CPU_PINNING": "NO"}).create_infer_request()
+        outputs = [request.get_output_tensor(place).data for place in range(len(network.outputs))]
+        self._compiled[count] = _Compiled(request, request.get_input_tensor().data, outputs)
+        return self._compiled[count]
+
+
+class _Compiled(NamedTuple):
+    """A network for a fixed number of images, with the places of its input and outputs: quicker than to hand arrays over."""
+
+    request: Any
+    pixels: np.ndarray
+    outputs: list[np.ndarray]
 
 
 class PaddleInference:

@@ -13,6 +13,7 @@ from paddle import nn
 from ..checkpoints.info import CheckpointInfo
 from ..data.images.transforms import Normalization
 from ..evaluation import metrics
+from ..models import is_own
 from ..system import runtime
 from . import convert, exported, quantize, triton
 from .engines import WEIGHTS, Engine, load_openvino
@@ -38,7 +39,7 @@ def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str,
         os.replace(program, file)
         os.replace(program.with_suffix(WEIGHTS), file.with_suffix(WEIGHTS))
     else:
-        _convert(program, file)
+        convert.to_file(program, file, apart=is_own(info.model.name))
     shutil.rmtree(work)
     tensors = {"images": ("uint8", [-1, info.image_size, info.image_size, 3]), "logits": ("float32", [-1, info.outputs])}
     if hasattr(network, "forward_features"):
@@ -87,19 +88,6 @@ _FILES: dict[str, Callable[[Path, Path, str], Path]] = {
 def model_name(text: str) -> str:
     """Return a name that a server, an address and a file system take."""
     return re.sub(r"[^\w.-]", "_", text, flags=re.ASCII).strip(".") or "network"
-
-
-def _convert(program: Path, file: Path) -> None:
-    """Write Paddle's program as an .onnx or .xml `file`. OpenVINO reads Paddle 2's programs itself."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    source = program
-    if program.suffix == ".json" or file.suffix == ".onnx":
-        source = program.with_suffix(".onnx")
-        convert.to_onnx(program, source)
-    if file.suffix == ".onnx":
-        os.replace(source, file)
-    else:
-        convert.to_openvino(source, file)
 
 
 def _features(network: nn.Layer, normalization: Normalization, pixels: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def check_settings(options: ExportConfig, given: set[str]) -> None:
 def load(options: ExportConfig, predictor: "Predictor", path: Path) -> "ReadyData":
     """Return the data of the run. Raises UserError where it is not there any more: random images are the user's choice."""
     try:
-        return setup.load_for(predictor, path, run_settings(options, path.parent))
+        return setup.load_for(predictor, run_settings(options, path.parent))
     except UserError as error:
         remedy = "" if options.precision != "float32" else ", or compare on random images: --compare random"
         raise UserError(f"{error}{remedy}") from None

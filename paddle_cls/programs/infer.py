@@ -134,7 +134,7 @@ def main(argv: list[str]) -> int:
             sink = Streamed(config, introduce, stack.enter_context(_new(config.output)) if config.output else None)
         else:
             sink = Kept(config, write, introduce)
-        answer(config, predictor, pictures, sink)
+        classify(config, predictor, pictures, sink)
         failures = [*places.unread, *sink.failures()]
         if not sink.count:
             none = f"--shard {config.shard}: there are too few pictures for this part; use fewer parts" if config.shard else \
@@ -175,7 +175,7 @@ def _new(output: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def answer(config: InferConfig, predictor: "Predictor", pictures: Shard, sink: Sink) -> None:
+def classify(config: InferConfig, predictor: "Predictor", pictures: Shard, sink: Sink) -> None:
     """Give `sink` the answers to all pictures, or what is wrong with them, in order; of a file that grows the missing ones."""
     from ..data.reader import prefetch
     growing = sink if isinstance(sink, Growing) else None

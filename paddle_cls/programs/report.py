@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         from ..inference.predictor import Predictor
         predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta, model=options.model,
                                               precision=options.precision)
-        split = getattr(setup.load_for(predictor, path, config), options.split)
+        split = getattr(setup.load_for(predictor, config), options.split)
         if split is None:
             raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")
         results, pngs = judge(predictor, split, pictures=options.pictures, batch_size=min(BATCH, config.eval_batch_size))

@@ -1,8 +1,11 @@
 """Exports in the cache: found again, kept whole, made again when damaged, the oldest forgotten."""
 
+import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import paddle
 import pytest
 from exporting import trained
 from fakes import rgb
+from PIL import Image
 
 from paddle_cls import models
 from paddle_cls.checkpoints import checkpoint
@@ -69,6 +73,21 @@ def test_the_second_predictor_takes_the_export_and_builds_no_network(cache, run_
     assert len(list(cache.iterdir())) == 1 and capfd.readouterr().err == ""
     assert np.array_equal(second.features(PICTURES), first.features(PICTURES))           # they need it
     assert second.model.fc.weight.shape == [64, 10]
+
+
+def test_the_second_answer_loads_no_paddle(cache, run_folder, tmp_path):
+    expected = answer(run_folder)[0]
+    Image.fromarray(PICTURES[0]).save(tmp_path / "picture.png")
+    code = f"""
+import json, sys
+from paddle_cls.programs import infer
+infer.main(["--image", {str(tmp_path / "picture.png")!r}, "--checkpoint", {str(run_folder)!r}, "--format", "json"])
+print(json.dumps(sorted({{"paddle", "cv2", "onnx", "paddle2onnx", "sklearn", "matplotlib"}} & set(sys.modules))), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = {entry["class"]: entry["probability"] for entry in json.loads(done.stdout)[0]["top"]}
+    assert max(found.values()) == pytest.approx(expected.max(), abs=1e-6)
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("damage", [

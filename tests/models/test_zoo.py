@@ -10,6 +10,7 @@ import paddle
 import pytest
 from conftest import ROOT
 from fakes import rgb
+from networks import FAMILIES, built_quickly
 from paddle import nn
 
 from paddle_cls.checkpoints import checkpoint
@@ -21,7 +22,6 @@ from paddle_cls.training.log import read_rows
 from paddle_cls.training.objective import Objective
 
 EVERY = pytest.mark.parametrize("name", MODELS)
-FAMILIES = {(MODELS[name].partition(".")[0], facts(name).paper): name for name in reversed(MODELS)}        # the first of each
 ONE_OF_EACH = pytest.mark.parametrize("name", sorted(FAMILIES.values()))
 PAGE = {line.split("`")[1]: line for line in (ROOT / "docs/models.md").read_text(encoding="utf-8").splitlines()
         if "tests/models/test_zoo.py::test_network[" in line}
@@ -48,23 +48,11 @@ def heads(outputs) -> list[tuple[float, paddle.Tensor]]:
     return [(1.0, outputs[0]), *outputs[1]] if isinstance(outputs, tuple) else [(1.0, outputs)]
 
 
-class Repeated(nn.initializer.Initializer):
-    """The spread of He et al. as by default, from few random numbers: most of the time would go into drawing them."""
-
-    numbers = np.random.default_rng(0).normal(size=65521).astype("float32")
-
-    def forward(self, var, block=None):
-        fan_in = var.shape[0] if var.ndim == 2 else np.prod(var.shape[1:])
-        var.set_value(np.resize(self.numbers, var.shape) * np.sqrt(2 / fan_in, dtype="float32") if var.ndim > 1 else
-                      np.ones(var.shape, "float32"))
-
-
 @pytest.fixture
 def quick():
     """Have networks built in a fraction of the time inside the test."""
-    nn.initializer.set_global_initializer(Repeated(), nn.initializer.Constant(0.0))
-    yield
-    nn.initializer.set_global_initializer(None)
+    with built_quickly():
+        yield
 
 
 @EVERY

@@ -32,8 +32,9 @@ class Done:
 
     def take(self, name: str) -> bool:
         """Return whether `name` is there, and take it away once."""
-        place = int(np.searchsorted(self._hashes, _hash(name)))
-        there = place < len(self._hashes) and bool(self._hashes[place] == _hash(name)) and bool(self._left[place])
+        wanted = _hash(name)
+        place = int(np.searchsorted(self._hashes, wanted))
+        there = place < len(self._hashes) and bool(self._hashes[place] == wanted) and bool(self._left[place])
         if there:
             self._left[place] -= 1
         return there
@@ -78,6 +79,9 @@ def alone(file: Path) -> Iterator[None]:
                 stack.enter_context(locked(file.with_name(f".{file.name}.lock")))
             except BlockingIOError as error:
                 raise UserError(f"--output {file}: {error.strerror}; wait for it, or name another --output") from None
+            except OSError as error:
+                error.filename = str(file)         # the name that the user knows
+                raise
         yield
 
 
