@@ -20,8 +20,7 @@ from paddle_cls.errors import UserError
 from paddle_cls.inference import exported, exporting, triton
 from paddle_cls.inference.engines import TARGETS, Outputs
 
-PADDLE_2 = importlib.util.find_spec("paddle2onnx") is None             # which converts Paddle 3's programs alone
-needs_onnx = pytest.mark.skipif(PADDLE_2, reason="paddle2onnx is not installed")
+ONNX = importlib.util.find_spec("paddle2onnx") is not None
 PIXELS = np.random.default_rng(0).integers(0, 256, (36, 32, 32, 3), np.uint8)
 
 
@@ -71,7 +70,7 @@ def test_model_json_says_all_that_a_service_needs(made, run_folder):
     assert {file.name for file in made.iterdir()} == {"network.xml", "network.bin", "model.json"}
 
 
-@pytest.mark.parametrize("target", [name for name in TARGETS if not PADDLE_2 or name in ("openvino", "paddle")])
+@pytest.mark.parametrize("target", [name for name in TARGETS if ONNX or name in ("openvino", "paddle")])
 def test_every_target_gives_the_networks_probabilities(target, run_folder, tmp_path):
     info, predictor = written(run_folder, tmp_path / "out", target)
     assert exported.read(tmp_path / "out") == info == exported.read(tmp_path / "out" / "model.json")

@@ -1,6 +1,5 @@
 """paddle-cls export as its users call it: what it writes and says, and that nothing is left of what it refuses."""
 
-import importlib.util
 import json
 import os
 import re
@@ -20,7 +19,6 @@ from paddle_cls.inference.engines import OpenVINO
 from paddle_cls.inference.quantize import Row
 from paddle_cls.programs import export, infer
 
-PADDLE_2 = importlib.util.find_spec("paddle2onnx") is None             # which converts Paddle 3's programs alone
 RUN = ("run", "--data-dir", "data", "--to", "openvino")
 
 
@@ -144,11 +142,6 @@ def test_nothing_is_left_on_a_full_disk(refused):
         refused(export, r"run/export-openvino\S* cannot be written: .*; free some space or choose another folder", *RUN)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.skipif(not PADDLE_2, reason="Paddle 3 can be converted")
-def test_paddle_2_is_told_what_onnx_needs(refused):
-    refused(export, "an export to ONNX needs Paddle 3; this is Paddle 2", "run", "--data-dir", "data")
 
 
 def test_a_lower_precision_is_judged_on_all_validation_images(call, refused, here, monkeypatch):
