@@ -56,8 +56,9 @@ class Process:
             print(json.dumps(question), file=self.process.stdin, flush=True)
             return json.loads(self.process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
+            status = self.process.wait()
             self.log.seek(0)
-            reason = (self.log.read().strip().splitlines() or [f"exit status {self.process.wait()}"])[-1]
+            reason = (self.log.read().strip().splitlines() or [f"exit status {status}"])[-1]
             raise UserError(f"{self.kind}: {reason}") from None
 
     def end(self) -> None:
