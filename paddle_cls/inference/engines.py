@@ -1,5 +1,6 @@
 """Engines: what computes an exported network on a CPU. All speak one protocol: pixels in, logits and features out."""
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import UserError, unknown
-from ..system import runtime
+from ..system import console, runtime
 
 COUNTS = (32, 8, 1)                                # images that are computed together
 PIXELS = 4 * 224 * 224                             # of those images, at most, a core
@@ -86,6 +87,7 @@ class OpenVINO:
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
+        assert pixels.dtype == np.uint8 and pixels.ndim == 4
         parts, done = [], 0
         with self._lock:
             for count in portions(len(pixels), pixels.shape[1], self._cores):
@@ -96,6 +98,7 @@ class OpenVINO:
 
     def _run(self, count: int, pixels: np.ndarray) -> list[np.ndarray]:
         compiled = self._compiled.get(count) or self._compile(count)
+        assert pixels.shape[1:] == compiled.pixels.shape[1:]           # NumPy would stretch one of 1 pixel
         compiled.pixels[:len(pixels)] = pixels
         compiled.request.infer({}, share_outputs=True)
         return [output[:len(pixels)].copy() for output in compiled.outputs]
@@ -138,8 +141,10 @@ class PaddleInference:
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(runtime.cores())
         config.disable_glog_info()
-        self._predictor = inference.create_predictor(config)
+        with console.libraries_on_stderr():        # Paddle tells stdout that it looks for a oneDNN operator
+            self._predictor = inference.create_predictor(config)
         self._lock = threading.Lock()              # inputs and outputs have one place each
+        self._has_run = False
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
@@ -147,7 +152,9 @@ class PaddleInference:
             entry = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
             entry.reshape(pixels.shape)
             entry.copy_from_cpu(np.ascontiguousarray(pixels))
-            self._predictor.run()
+            with contextlib.nullcontext() if self._has_run else console.libraries_on_stderr():     # likewise
+                self._predictor.run()
+            self._has_run = True
             logits, *features = (self._predictor.get_output_handle(name).copy_to_cpu()
                                  for name in self._predictor.get_output_names())
         return Outputs(logits, features[0] if features else None)
