@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fake_answers import Colours
 from fakes import Server, write_checkpoint, write_cifar
 
 from paddle_cls.data.sets import cifar10
@@ -57,14 +58,6 @@ def one_thread():
     """Compute in one thread, as tests run side by side: an exported network, of the test before, sets MKL's to all cores."""
     if "paddle" in sys.modules:
         sys.modules["paddle"].base.core.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_told_of_missing_operators(monkeypatch):
-    """Where no operators can be compiled each new export says so, of which test_runner.py has a test."""
-    export = sys.modules.get("paddle_cls.inference.export")
-    if export and not export.ops.available()[0]:
-        monkeypatch.setattr(export, "_runner", lambda folder, tell=False: None)
 
 
 @dataclass
@@ -154,6 +147,15 @@ def refused(call, here):
         assert done.status == 2 and "Traceback" not in done.out
         assert content() == before
     return check
+
+
+@pytest.fixture
+def colours(monkeypatch) -> Colours:
+    """The network that answers in this process, whatever checkpoint is named; its classes are colours."""
+    from paddle_cls.inference import predictor
+    made = Colours()
+    monkeypatch.setattr(predictor.Predictor, "from_checkpoint", lambda *_, **__: made)
+    return made
 
 
 @pytest.fixture

@@ -16,6 +16,15 @@ COUNTS = (32, 8, 1)                                # images that are computed to
 PIXELS = 4 * 224 * 224                             # of those images, at most, a core
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computation; OpenVINO's names for them
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
+# what an exported folder is made for: the precisions that it can hold
+TARGETS: Mapping[str, tuple[str, ...]] = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16", "int8"),
+                                          "paddle": ("float32",), "triton": ("float32", "int8")}
+
+
+def check_precision(precision: str) -> None:
+    """Raise UserError unless `precision` is in PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise UserError(unknown("precision", precision, PRECISIONS))
 
 
 class Outputs(NamedTuple):
@@ -74,9 +83,9 @@ class OpenVINO:
         Raises UserError for an unknown precision and one that the processor has no instructions for, RuntimeError where
         OpenVINO cannot read the file.
         """
-        if precision not in PRECISIONS:
-            raise UserError(unknown("precision", precision, PRECISIONS))
+        check_precision(precision)
         self._core = load_openvino().Core()
+        self._core.set_property({"ENABLE_MMAP": False})          # a file that is cut short meanwhile would end the process
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UserError("--precision bfloat16: this processor has no bfloat16 instructions; leave out --precision")
         self.name = f"OpenVINO ({precision})"

@@ -6,7 +6,8 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 PIPE_CLOSED = 141                                  # exit status, what a shell gives for a program that SIGPIPE ended
@@ -56,7 +57,7 @@ def flushed() -> Iterator[None]:
         try:
             yield
         finally:
-            _flush()
+            flush()
     except BrokenPipeError as error:
         if error.filename is not None or not any(map(_is_pipe, (sys.stdout, sys.stderr))):
             raise
@@ -71,6 +72,26 @@ def libraries_on_stderr() -> Iterator[None]:
     All threads' output goes there meanwhile. Descriptor 1 is the old one again afterwards, whatever happens; where 1 or 2 is
     closed all stays as it is.
     """
+    with _stdout_as(2):
+        yield
+
+
+@contextlib.contextmanager
+def libraries_kept() -> Iterator[Callable[[], str]]:
+    """Keep all that is printed on stdout inside the block, by Python too; the function given returns it, so far.
+
+    For a library that tells its progress on stdout, and its errors among it. All threads' output goes there meanwhile.
+    """
+    with tempfile.TemporaryFile() as file, contextlib.redirect_stdout(io.StringIO()) as text, _stdout_as(file.fileno()):
+        def kept() -> str:
+            _flush_all()                           # C's part
+            file.seek(0)
+            return file.read().decode(errors="replace") + text.getvalue()
+        yield kept
+
+
+@contextlib.contextmanager
+def _stdout_as(descriptor: int) -> Iterator[None]:
     _flush_all()
     try:
         kept = os.dup(1)
@@ -79,7 +100,7 @@ def libraries_on_stderr() -> Iterator[None]:
         return
     try:
         with contextlib.suppress(OSError):
-            os.dup2(2, 1)
+            os.dup2(descriptor, 1)
         yield
     finally:
         try:
@@ -97,7 +118,8 @@ def _flush_all() -> None:
         ctypes.CDLL("ucrtbase" if os.name == "nt" else None).fflush(None)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Write out what was printed on stdout. Raises OSError with the filename "standard output", BrokenPipeError without."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
