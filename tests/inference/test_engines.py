@@ -160,7 +160,7 @@ def test_bfloat16_is_computed_where_the_processor_has_it(colours, monkeypatch):
         assert small.name == "OpenVINO (bfloat16)"
         difference = np.abs(small(pixels(8)).logits - engine(pixels(8)).logits).max()
         assert 1e-5 < difference < 0.05            # not the same, and not far from it
-    core = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8"])
+    core = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8"], set_property=lambda settings: None)
     monkeypatch.setattr(engines, "load_openvino", lambda: SimpleNamespace(Core=lambda: core))
     with pytest.raises(UserError) as caught:
         OpenVINO(colours, precision="bfloat16")
