@@ -197,7 +197,7 @@ def main() -> None:
     runtime.load_paddle()
     rows = kept(chosen.results)
     wanted = [(name, size) for name in names for size in sizes(name)]
-    for place in wanted:
+    for place in sorted(wanted, key=lambda place: place[1]):   # the quick ones first
         if place in rows:
             continue
         try:

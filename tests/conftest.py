@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fake_answers import Colours
 from fakes import Server, write_checkpoint, write_cifar
 
 from paddle_cls.data.sets import cifar10
@@ -146,6 +147,15 @@ def refused(call, here):
         assert done.status == 2 and "Traceback" not in done.out
         assert content() == before
     return check
+
+
+@pytest.fixture
+def colours(monkeypatch) -> Colours:
+    """The network that answers in this process, whatever checkpoint is named; its classes are colours."""
+    from paddle_cls.inference import predictor
+    made = Colours()
+    monkeypatch.setattr(predictor.Predictor, "from_checkpoint", lambda *_, **__: made)
+    return made
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ ENGLISH = [name for name in PAGES if not name.endswith(".zh.md")]
 _BLOCK = re.compile(r"^(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LOOP = re.compile(r"for (\w+) in (\S+)[^;]*; do (.*?); done")
 _FILE = re.compile(r"# (\w+\.py)\n")
-SHELL = {"git", "cd", "pip", "make", "source", "visualdl"}             # commands of other programs
+SHELL = {"git", "cd", "pip", "make", "source", "visualdl", "find", "head", "tail"}             # commands of other programs
 
 # Of a run: few steps in this process. A network that takes long is another one; a picture is small.
 FAST = ["--max-steps", "2", "--batch-size", "4", "--nproc", "1", "--device", "cpu", "--onednn", "off", "--save-minutes", "1000"]
@@ -81,7 +81,7 @@ def value(arguments: list[str], flag: str, default: str = "") -> str:
 def shortened(name: str, arguments: list[str]) -> list[str]:
     """Return the arguments of a program such that it ends soon."""
     if name not in ("train", "lr-find", "grid") or "--eval-only" in arguments:
-        return [*arguments, *(["--device", "cpu"] if name in ("infer", "report", "train") else [])]
+        return [*arguments, *(["--device", "cpu"] if name in ("infer", "features", "report", "train") else [])]
     config = value(arguments, "--config")
     config = (ROOT / config).read_text() if config else ""
     settings = {key: value(arguments, f"--{key}", (re.findall(rf"^{key}: (\S+)", config, re.MULTILINE) or [default])[0])

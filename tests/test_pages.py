@@ -138,7 +138,7 @@ def run_command(page: str, words: list[str], call) -> None:
 
 @pytest.mark.parametrize("page", ENGLISH)
 def test_its_blocks_run(page, reader, call_in_memory, monkeypatch, run_folder):
-    if page in ("docs/answers.md", "docs/library.md"):
+    if page in ("docs/answers.md", "docs/library.md", "docs/many_pictures.md"):
         shutil.copytree(run_folder, reader / "output/cifar10_resnet")
     run_all(page, call_in_memory, monkeypatch)
 

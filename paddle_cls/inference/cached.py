@@ -73,11 +73,7 @@ def _for_openvino(program: Path, folder: Path) -> Path | None:
         return None
     file = folder / f"{NETWORK}.xml"
     try:
-        source = program
-        if program.suffix == ".json":              # of Paddle 3; OpenVINO reads Paddle 2's itself
-            source = program.with_suffix(".onnx")
-            convert.to_onnx(program, source)
-        convert.to_openvino(source, file)
+        convert.to_file(program, file)
     except (UserError, RuntimeError) as error:
         print(f"OpenVINO cannot have this network ({str(error).strip().splitlines()[0]}); Paddle Inference computes, slower",
               file=sys.stderr)

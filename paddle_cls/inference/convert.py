@@ -1,10 +1,12 @@
 """From a network to the files that other programs compute: ONNX, OpenVINO's, Paddle Inference's."""
 
-import contextlib
 import copy
 import errno
-import io
+import os
 import struct
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from .. import ops
 from ..data.images.transforms import Normalization
 from ..errors import UserError
 from ..system import console
-from .engines import WEIGHTS
+from .engines import WEIGHTS, load_openvino
 from .pooling import make_exact
 
 if TYPE_CHECKING:
@@ -78,11 +80,15 @@ def _once(method: Callable[..., paddle.Tensor], images: paddle.Tensor) -> Callab
 def to_paddle(whole: Whole, image_size: int, folder: Path) -> Path:
     """Write inference.json (Paddle 2: .pdmodel) and inference.pdiparams into `folder`; return the first.
 
-    Raises OSError where the folder cannot be written or the disk is full.
+    Raises OSError where the folder cannot be written or the disk is full, UserError for code of the user's that returns more
+    than a tensor.
     """
     spec = paddle.static.InputSpec([None, image_size, image_size, 3], "uint8", INPUT)
+    traced = paddle.jit.to_static(whole, input_spec=[spec], full_graph=True)
     with console.libraries_on_stderr():
-        paddle.jit.save(paddle.jit.to_static(whole, input_spec=[spec], full_graph=True), str(folder / "inference"))
+        if len(paddle.utils.flatten(traced.forward.concrete_program.outputs)) > len(OUTPUTS):
+            raise UserError(f"{type(whole.network).__name__}: forward and forward_features must return one tensor each")
+        paddle.jit.save(traced, str(folder / "inference"))
     weights = folder / f"inference{WEIGHTS}"
     found = [folder / f"inference{suffix}" for suffix in _PROGRAMS if (folder / f"inference{suffix}").exists()]
     if not found or not _is_whole(weights):        # Paddle 3 says nothing of a full disk
@@ -125,26 +131,46 @@ def _bytes_of(description: bytes) -> int:
     return numbers * _SIZES[kind]
 
 
-def to_onnx(program: Path, file: Path) -> None:
-    """Write what `to_paddle` wrote as `file`, in ONNX. Raises UserError where it cannot be converted, OSError at a full disk."""
-    if program.suffix != ".json":
-        raise UserError(f"an export to ONNX needs Paddle 3; this is Paddle {paddle.__version__}: pip install -U paddlepaddle")
+def to_onnx(program: Path, file: Path, *, apart: bool = False) -> None:
+    """Write what `to_paddle` wrote as `file`, in ONNX. Raises UserError where it cannot be converted, OSError at a full disk.
+
+    apart: convert in a process of its own, in 3 s more: for a network that is code of the user's. At an operation that it does
+    not know, paddle2onnx ends the process.
+    """
     try:
-        import paddle2onnx
-    except ImportError:
-        raise UserError("an export to ONNX needs paddle2onnx: pip install paddle2onnx") from None
+        with console.libraries_on_stderr():
+            import paddle2onnx
+    except ImportError:                            # or it is one for another Paddle
+        remedy = f"pip install paddle2onnx{'==1.3.1' if paddle.__version__.startswith('2.') else ''}"
+        raise UserError(f"an export to ONNX needs paddle2onnx, one for Paddle {paddle.__version__}: {remedy}") from None
     import onnx
-    with console.libraries_kept() as printed, contextlib.redirect_stderr(io.StringIO()):
-        try:                                       # without a file and a tool: its default tool installs packages while it runs
-            content = paddle2onnx.export(str(program), str(program.with_suffix(WEIGHTS)), None, OPSET, optimize_tool="None",
+    if apart:
+        content = _converted_apart(program)
+    else:
+        with console.libraries_kept():             # its progress; as bytes: what writes a file installs packages for that
+            content = paddle2onnx.export(str(program), str(program.with_suffix(WEIGHTS)), None, OPSET, verbose=False,
                                          enable_onnx_checker=False)
-        except UnboundLocalError:                  # it prints what is wrong and returns what it never made
-            told = printed().replace("\033[0m", "").strip().splitlines() or ["it does not say why"]
-            raise UserError(f"paddle2onnx cannot convert this network: {told[-1]}") from None
     model = onnx.load_from_string(content)
     _rename(model)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise UserError(f"paddle2onnx converts this network into something that is no ONNX: {error}") from None
     onnx.save(model, file)
+
+
+def _converted_apart(program: Path) -> bytes:
+    code = ("import sys, paddle2onnx; content = paddle2onnx.export(*sys.argv[1:3], None, int(sys.argv[4]), verbose=True, "
+            "enable_onnx_checker=False); open(sys.argv[3], 'wb').write(content)")
+    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+        made = Path(folder) / "network.onnx"
+        done = subprocess.run([sys.executable, "-c", code, program, program.with_suffix(WEIGHTS), made, str(OPSET)],
+                              capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode == 0:
+            return made.read_bytes()
+    lines = f"{done.stdout}\n{done.stderr}".splitlines()
+    told = [line for mark in ("not supported", "[ERROR]", "Error: ") for line in lines if mark in line]
+    raise UserError(f"paddle2onnx cannot convert this network: {told[0] if told else f'exit status {done.returncode}'}")
 
 
 def _rename(model: "onnx.ModelProto") -> None:
@@ -162,7 +188,7 @@ def to_openvino(source: Path, file: Path) -> None:
 
     Raises RuntimeError where OpenVINO cannot read it, OSError at a full disk.
     """
-    import openvino
+    openvino = load_openvino()
     network = openvino.Core().read_model(source)
     for place, output in enumerate(network.outputs):
         output.tensor.set_names({OUTPUTS[place]})
@@ -170,3 +196,19 @@ def to_openvino(source: Path, file: Path) -> None:
         openvino.save_model(network, file, compress_to_fp16=False)
     except RuntimeError:                           # "basic_ios::clear: iostream error"
         raise OSError(errno.ENOSPC, "OpenVINO could write only a part of it", str(file)) from None
+
+
+def to_file(program: Path, file: Path, *, apart: bool = False) -> None:
+    """Write what `to_paddle` wrote as an .onnx or .xml `file`; of Paddle 2 OpenVINO reads it itself.
+
+    apart: see `to_onnx`. Raises as both ways do.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    source = program
+    if program.suffix == ".json" or file.suffix == ".onnx":
+        source = program.with_suffix(".onnx")
+        to_onnx(program, source, apart=apart)
+    if file.suffix == ".onnx":
+        os.replace(source, file)
+    else:
+        to_openvino(source, file)

@@ -2,16 +2,15 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..checkpoints.locate import locate
 from ..checkpoints.storage import read
-from ..data.images.transforms import Normalization, Source, as_list, decode, resize
+from ..data.images.transforms import Normalization, Source, as_list, decode
 from ..data.images.views import TTA, eval_views, size_for
 from ..errors import UserError, unknown
 from ..evaluation import metrics
@@ -19,13 +18,13 @@ from ..models import MODELS, build_model, check_arguments, is_own
 from ..named import is_named
 from ..system import runtime
 from . import cached, exported
+from .decoding import computed
 from .dygraph import PADDLE, Dygraph
 from .engines import Engine, check_precision
 
 if TYPE_CHECKING:
     from paddle import nn
 
-Item = TypeVar("Item")
 
 
 class Predictor:
@@ -42,20 +41,21 @@ class Predictor:
     def __init__(self, load_model: "Callable[[], nn.Layer] | None", classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
                  engine: Engine | None = None, device: str | None = None, precision: str = "float32",
-                 source: object = "checkpoint", metrics: Mapping[str, float] | None = None):
+                 source: object = "checkpoint", metrics: Mapping[str, float] | None = None,
+                 checksum: str | None = None):
         """load_model: returns the network; not called before it is needed. None: there is none, `engine` alone answers.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         engine: what computes an export of the network; None: dygraph does, on `device` (see `Dygraph`) in `precision`.
         tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities of its
-        views (`eval_views`). source: what an error names. metrics: of the network's evaluation. Raises UserError for an
-        unknown name.
+        views (`eval_views`). source: what an error names. metrics: of the network's evaluation. checksum: of its weights.
+        Raises UserError for an unknown name.
         """
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
         self.normalization, self.threshold, self.tta, self.metrics = normalization, threshold, tta, dict(metrics or {})
-        self._device = device
+        self._device, self.checksum = device, checksum
         self._model: nn.Layer | None = None
         self.engine: Engine = engine or Dygraph(lambda: self.model, normalization, device=device, precision=precision,
                                                 source=source)
@@ -99,7 +99,8 @@ class Predictor:
         folder = cached.folder_for(info.sha256[".pdparams"], about, info.image_size, normalization) if fast else None
         predictor = cls(load_model, info.classes, info.image_size, normalization, threshold=info.threshold, tta=tta,
                         engine=cached.load(folder, precision) if folder else None, device=device,
-                        precision="float32" if fast else precision, source=path, metrics=info.metrics)
+                        precision="float32" if fast else precision, source=path, metrics=info.metrics,
+                        checksum=info.sha256[".pdparams"])
         if isinstance(predictor.engine, Dygraph):
             predictor._export(folder, precision) if folder else predictor.model        # what is wrong with it is told here
         return predictor
@@ -168,15 +169,12 @@ class Predictor:
                 "threshold": self.threshold}
 
     def files(self, paths: Iterable[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-        """Yield for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
+        """Return for each file, in order, (its path, probabilities float64 (C,) or what is wrong with it).
 
         Files are decoded by several threads while the network computes.
         """
-        for batch in _in_batches(_decoded(paths, batch_size, size_for(self.image_size, self.tta)), batch_size):
-            good = [image for _, image in batch if not isinstance(image, UserError)]
-            answers = iter(self(good, batch_size=batch_size) if good else ())
-            for path, image in batch:
-                yield path, image if isinstance(image, UserError) else next(answers)
+        compute = partial(self, batch_size=batch_size)
+        return computed(paths, compute, size=size_for(self.image_size, self.tta), batch_size=batch_size)
 
     def _features(self, pixels: np.ndarray) -> np.ndarray:
         if isinstance(self.engine, Dygraph):
@@ -212,26 +210,3 @@ def _check_allowed(name: str, allowed: str | None, path: Path) -> None:
     if is_named(name) and allowed is None and name not in MODELS:
         raise UserError(f"{path}.json: its network is {name!r}, code that is not run because a file says so; if it is yours, say "
                         f"so with --model {name} (from_checkpoint(..., model={name!r}))")
-
-
-def _decoded(paths: Iterable[Path], ahead: int, size: int) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-    def attempt(path: Path) -> np.ndarray | UserError:
-        try:
-            return resize(decode(path, size), size)
-        except UserError as error:
-            return error
-        except MemoryError:
-            return UserError(f"{path}: too little memory is free to shrink it; free some, or shrink the picture")
-
-    paths = iter(paths)
-    with ThreadPoolExecutor(runtime.cores()) as pool:
-        waiting = [(path, pool.submit(attempt, path)) for path in islice(paths, ahead)]
-        while waiting:
-            path, answer = waiting.pop(0)
-            waiting += [(new, pool.submit(attempt, new)) for new in islice(paths, 1)]
-            yield path, answer.result()
-
-
-def _in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    while batch := list(islice(items, size)):
-        yield batch

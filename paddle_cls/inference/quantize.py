@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..evaluation import metrics
 from ..formats import markdown
 from ..system import console
-from .engines import Engine
+from .engines import Engine, load_openvino
 
 IMAGES = 300                                       # that calibrate: 200 to 1,000 gave the same accuracy
 _BATCH = 128                                       # images a call, of which the speed is told
@@ -122,7 +122,7 @@ def _quantized(nncf: ModuleType, network: Any, images: np.ndarray, as_input: Cal
 
 
 def _write_openvino(nncf: ModuleType, network: Path, images: np.ndarray, file: Path) -> None:
-    import openvino
+    openvino = load_openvino()
     made = _quantized(nncf, openvino.Core().read_model(network), images, lambda image: image[None])
     openvino.save_model(made, file, compress_to_fp16=False)
 

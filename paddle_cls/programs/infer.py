@@ -1,80 +1,148 @@
 """Classify pictures with a trained network: python infer.py --image dog.png
 
-Takes files, folders and globs; prints the most likely classes with their probabilities as text, JSON or CSV. Exit status
-1 if some pictures could not be read (they are named, the rest is done), 2 if nothing could be done.
+Takes files, folders and globs, or a list in a file; prints the most likely classes with their probabilities as text, JSON or
+CSV. Exit status 1 if some pictures could not be read (they are named, the rest is done), 2 if nothing could be done.
 """
 
-import csv
-import glob
-import io
-import json
-import os
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from .. import named
 from ..errors import UserError, printable, unknown
-from ..system import console
-from ..system.files import write_text, writing
+from ..inference.answer import FORMATS, STREAMED, Answer, csv_header, top, written
+from ..system import console, stopping
+from ..system.files import replaced, write_text, writing
 from .settings.command_line import parse
 from .settings.fields import InferConfig
 from .shared import console_lines
+from .shared.growing import GROWING, Growing, alone
+from .shared.pictures import Found, Listed, Picture, Shard, check_output, nothing, progress, tried
 
 if TYPE_CHECKING:
-    import numpy as np
+    from ..inference.predictor import Predictor
 
 PROGRAM = "infer.py"
-VERDICT = ("verdict", "positive", "probability", "threshold")
-FORMULA = tuple("=+-@\t\r\n")                     # with what a spreadsheet takes a cell for a formula
-RUN_FILES = {"config.yaml", "figures.json", "metrics.jsonl", "pretrained.txt", "split.csv"}
 
 
-class Answer(NamedTuple):
-    """What is said about one picture."""
+class Sink(Protocol):
+    """Where answers go."""
 
-    image: str
-    top: list[tuple[str, float]]                   # (class, probability), the likeliest or the verdict first: see `top`
-    verdict: dict | None                           # of a yes-or-no network: see Predictor.verdict
+    count: int                                     # answers so far
+
+    def add(self, answer: Answer) -> None:
+        """Take an answer."""
+
+    def fail(self, path: Path, text: str) -> None:
+        """Keep in mind why a picture has none."""
+
+    def failures(self) -> list[str]:
+        """Return what `fail` was told."""
+
+    def close(self) -> None:
+        """Write what is left: all answers are there."""
+
+
+class Kept:
+    """Answers that are written all at once, at the end: as a list in JSON, or by a function of the user's."""
+
+    def __init__(self, config: InferConfig, write: Callable[[list[Answer]], str], introduce: Callable[[], None]):
+        """write: of FORMATS, or the user's. introduce: says who answers, before the answers on standard output."""
+        self.config, self.write, self.introduce = config, write, introduce
+        self.count = 0
+        self.answers: list[Answer] = []
+        self.unread: list[str] = []
+
+    def add(self, answer: Answer) -> None:
+        """See Sink."""
+        self.answers.append(answer)
+        self.count += 1
+
+    def fail(self, path: Path, text: str) -> None:
+        """See Sink."""
+        self.unread.append(text)
+
+    def failures(self) -> list[str]:
+        """See Sink."""
+        return self.unread
+
+    def close(self) -> None:
+        """See Sink. Raises UserError for what cannot be written, or is no text."""
+        text = self.write(self.answers)
+        if not isinstance(text, str):
+            raise UserError(f"--format {self.config.format}: gives a {type(text).__name__}, not a text")
+        if self.config.output:
+            with writing(self.config.output):
+                write_text(self.config.output, text)
+        else:
+            self.introduce()
+            sys.stdout.write(text)
+
+
+class Streamed(Kept):
+    """Answers that are written as they come, to standard output or into a new file."""
+
+    def __init__(self, config: InferConfig, introduce: Callable[[], None], file: BinaryIO | None):
+        """file: None: standard output."""
+        super().__init__(config, STREAMED[config.format], introduce)
+        self.file = file
+
+    def add(self, answer: Answer) -> None:
+        """See Sink."""
+        header = csv_header(answer.verdict is not None) if self.config.format == "csv" and not self.count else ""
+        text = header + self.write([answer])
+        if self.file:
+            self.file.write(text.encode("utf-8"))
+        else:
+            if not self.count:
+                self.introduce()
+            sys.stdout.write(text)
+            console.flush()
+        self.count += 1
+
+    def close(self) -> None:
+        """See Sink."""
 
 
 def main(argv: list[str]) -> int:
     """Classify and print; return the exit status."""
     config, _ = parse(InferConfig, argv, program=PROGRAM, description=__doc__)
     check_format(config.format)
-    unread: list[str] = []
-    paths = find_images(config.image, unread)
+    places = find(config)
+    pictures = Shard(places, config.shard)
     if config.output:
-        check_output(config.output, paths)
-    write = FORMATS[config.format] if config.format in FORMATS else named.load(config.format, "--format")
-    from tqdm import tqdm
+        check_output(config.output, places.named)
+    with contextlib.ExitStack() as stack:
+        growing = None
+        if config.output and config.format in GROWING:
+            stack.enter_context(alone(config.output))
+            growing = Growing(config.output, config.format, resume=config.resume)
+        write = FORMATS[config.format] if config.format in FORMATS else named.load(config.format, "--format")
+        from ..inference.predictor import Predictor
+        predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model,
+                                              precision=config.precision)
 
-    from ..inference.predictor import Predictor
-    predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model,
-                                          precision=config.precision)
-    answers, failures = [], unread
-    results = predictor.files(paths, batch_size=config.batch_size)
-    for path, result in tqdm(results, total=len(paths), unit="img", disable=None if len(paths) > 1 else True, leave=False):
-        if isinstance(result, UserError):
-            failures.append(str(result))
+        def introduce() -> None:
+            console.tell(console_lines.answering(predictor.source, predictor.metrics))
+
+        if growing:
+            sink: Sink = growing
+        elif config.format in STREAMED:
+            sink = Streamed(config, introduce, stack.enter_context(_new(config.output)) if config.output else None)
         else:
-            name = os.fsencode(path).decode("utf-8", "replace")      # a name that is no UTF-8 could not be written
-            verdict = predictor.verdict(result)
-            said = verdict["verdict"] if verdict else None
-            answers.append(Answer(name, top(result, predictor.classes, config.topk, said), verdict))
-    if not answers:
-        more = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
-        raise UserError(failures[0] + more)
-    text = write(answers)
-    if not isinstance(text, str):
-        raise UserError(f"--format {config.format}: gives a {type(text).__name__}, not a text")
+            sink = Kept(config, write, introduce)
+        classify(config, predictor, pictures, sink)
+        failures = [*places.unread, *sink.failures()]
+        if not sink.count:
+            none = f"--shard {config.shard}: there are too few pictures for this part; use fewer parts" if config.shard else \
+                f"--list {config.list}: names no picture"
+            raise UserError(nothing(failures) if failures else none)
+        sink.close()
     if config.output:
-        with writing(config.output):
-            write_text(config.output, text)
-    console.tell(console_lines.answering(predictor.source, predictor.metrics))
-    if not config.output:
-        sys.stdout.write(text)
+        introduce()
     for failure in failures:
         print(f"{PROGRAM}: not read: {printable(failure)}", file=sys.stderr)
     return 1 if failures else 0
@@ -88,133 +156,57 @@ def check_format(name: str) -> None:
         named.check(name, "--format")
 
 
-def find_images(places: tuple[str, ...], unread: list[str] | None = None) -> list[Path]:
-    """Return the picture files that files, folders (with all below) and globs stand for, each once, in order.
-
-    Folders are searched without hidden files and folders, and without following links to folders. unread: the folders below
-    that cannot be looked into are added to it. Raises UserError for a place that is missing or holds no picture.
-    """
-    if not places:
+def find(config: InferConfig) -> Found | Listed:
+    """Return the pictures that are named. Raises UserError, also for flags that make nothing of each other."""
+    if config.resume and not (config.output and config.format in GROWING):
+        raise UserError(f"--resume: goes with --output FILE and --format {' or '.join(GROWING)}: those grow in a file")
+    if config.list and config.image:
+        raise UserError(f"--list {config.list}: names the pictures, and --image does too; leave out one of the two")
+    if config.list:
+        return Listed(config.list)
+    if not config.image:
         raise UserError("--image: which pictures? For example --image dog.png, a folder, or 'photos/*.jpg'")
-    found: dict[Path, None] = {}
-    for place in places:
-        path = Path(place)
-        if not place:
-            raise UserError("--image '': is empty; name a picture, a folder or a pattern")
-        if path.is_dir():
-            files = _search(path, unread)
-        elif path.exists() and place[-1] not in (os.sep, os.altsep):
-            files = [path]
-        else:
-            files = [Path(name) for name in sorted(glob.glob(place, recursive=True)) if not os.path.isdir(name)]
-            if not files:
-                what = ("is a file, not a folder" if path.exists() else
-                        "no file matches" if glob.has_magic(place) else "no such file or folder")
-                raise UserError(f"--image {place}: {what}")
-        found.update(dict.fromkeys(files))
-    return list(found)
+    return Found(config.image)
 
 
-def _search(place: Path, unread: list[str] | None) -> list[Path]:
-    from ..data.images.files import entries, is_folder
-    from ..data.images.transforms import EXTENSIONS
-    files, folders, problems = [], [str(place)], []
-    while folders:
-        folder = folders.pop()
-        try:
-            inside = entries(folder)
-        except OSError as error:
-            problems.append(f"{folder}: cannot be looked into: {error.strerror}")
-            continue
-        for entry in inside:
-            if is_folder(entry):
-                folders += [] if entry.is_symlink() else [entry.path]
-            elif entry.name.lower().endswith(EXTENSIONS):
-                files.append(Path(entry.path))
-    if not files:
-        nothing = f"no pictures in this folder ({', '.join(EXTENSIONS)})"
-        raise UserError(f"--image {place}: {problems[0] if problems else nothing}")
-    if unread is not None:
-        unread += sorted(problems)
-    return sorted(files)
+@contextlib.contextmanager
+def _new(output: Path) -> Iterator[BinaryIO]:
+    with writing(output), replaced(output) as file:
+        yield file
 
 
-def check_output(output: Path, pictures: Sequence[Path]) -> None:
-    """Raise UserError if the answer cannot be written there, or would replace a picture, part of a run, or no plain file."""
-    from ..data.images.transforms import EXTENSIONS
-    if output.is_dir():
-        raise UserError(f"--output {output}: is a folder; name a file in it")
-    if not output.parent.is_dir():
-        raise UserError(f"--output {output}: there is no folder {output.parent}; make it first")
-    there = os.path.lexists(output)
-    if there and (output.is_symlink() or not output.is_file()):
-        raise UserError(f"--output {output}: is no plain file; name another, or leave out --output to write to standard output")
-    if there and (output.suffix.lower() in EXTENSIONS or any(_same(output, picture) for picture in pictures)):
-        raise UserError(f"--output {output}: is a picture; name another file")
-    weights = output.suffix == ".json" and output.with_suffix(".pdparams").exists()
-    if weights or output.suffix in (".pdparams", ".pdopt") or (there and output.name in RUN_FILES):
-        raise UserError(f"--output {output}: belongs to a checkpoint or a run; name another file")
+def classify(config: InferConfig, predictor: "Predictor", pictures: Shard, sink: Sink) -> None:
+    """Give `sink` the answers to all pictures, or what is wrong with them, in order; of a file that grows the missing ones."""
+    from ..data.reader import prefetch
+    growing = sink if isinstance(sink, Growing) else None
+    wanted: Iterable[Picture] = pictures
+    if growing:
+        done = growing.go_on(settings(config, predictor), verdicts=predictor.threshold is not None,
+                             rows=min(config.topk, len(predictor.classes)))
+        wanted = (picture for picture in pictures if growing.awaits(done, picture.path))
+
+    def stopped() -> None:
+        bar.close()
+        if growing and growing.count:
+            console.tell(f"stopped: {growing.count:,} pictures are answered in {growing.file}; the same command with --resume "
+                         f"goes on")
+
+    # In a thread of their own: so this one answers a signal at once, whatever is computed.
+    results = prefetch(lambda: tried(partial(predictor.files, batch_size=config.batch_size), wanted), config.batch_size)()
+    seen = not config.output and config.format in STREAMED and sys.stdout.isatty()           # the answers themselves move there
+    with (progress(results, pictures, done=sink.count, quiet=seen) as bar,
+          stopping.Stop(stopped) if growing else contextlib.nullcontext()):
+        for path, result in bar:
+            if isinstance(result, str):
+                sink.fail(path, result)
+            else:
+                verdict = predictor.verdict(result)
+                said = verdict["verdict"] if verdict else None
+                sink.add(Answer(written(path), top(result, predictor.classes, config.topk, said), verdict))
 
 
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
-
-
-def top(probabilities: "np.ndarray", classes: list[str], count: int, verdict: str | None = None) -> list[tuple[str, float]]:
-    """Return the `count` most likely (class, probability), the likeliest first. probabilities: float64 (C,).
-
-    verdict: the class that a yes-or-no network answers; it comes first, though at another threshold than 0.5 it need not
-    be the likelier one.
-    """
-    ranked = sorted(zip(classes, probabilities.tolist(), strict=True), key=lambda pair: (pair[0] != verdict, -pair[1]))
-    return ranked[:count]
-
-
-def as_text(answers: list[Answer]) -> str:
-    """Return a paragraph a picture; of a yes-or-no network the verdict, its probability of a yes and the threshold.
-
-    What would steer a terminal is escaped in names.
-    """
-    return "".join(f"{printable(answer.image)}\n" + _lines(answer) for answer in answers)
-
-
-def _lines(answer: Answer) -> str:
-    if answer.verdict is None:
-        return "".join(f"  {p:6.1%}  {printable(name)}\n" for name, p in answer.top)
-    return printable("  {verdict} (probability of {positive} {probability:.3f}, threshold {threshold:.3f})".format(
-        **answer.verdict)) + "\n"
-
-
-def as_json(answers: list[Answer]) -> str:
-    """Return a list of {"image", "top": [{"class", "probability"}]} and the parts of the verdict, if there is one."""
-    return json.dumps([{"image": image, "top": [{"class": name, "probability": p} for name, p in best], **(verdict or {})}
-                       for image, best, verdict in answers], indent=1, ensure_ascii=False) + "\n"
-
-
-def as_csv(answers: list[Answer]) -> str:
-    """Return lines of image,rank,class,probability; of a yes-or-no network image,verdict,positive,probability,threshold.
-
-    A name that a spreadsheet would take for a formula (FORMULA) gets a ' before it; what would steer a terminal is escaped.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    verdicts = any(answer.verdict for answer in answers)
-    writer.writerow(["image", *VERDICT] if verdicts else ["image", "rank", "class", "probability"])
-    for image, best, verdict in answers:
-        if verdict:
-            cells = (verdict[key] for key in VERDICT)
-            writer.writerow([_cell(image), *(f"{cell:.6f}" if isinstance(cell, float) else _cell(cell) for cell in cells)])
-        else:
-            writer.writerows([_cell(image), rank, _cell(name), f"{p:.6f}"] for rank, (name, p) in enumerate(best, 1))
-    return out.getvalue()
-
-
-def _cell(name: str) -> str:
-    return "'" * name.startswith(FORMULA) + printable(name)
-
-
-# name: what writes the answers. From outside: FORMATS["mine"] = function, or --format module:function.
-FORMATS: dict[str, Callable[[list[Answer]], str]] = {"text": as_text, "json": as_json, "csv": as_csv}
+def settings(config: InferConfig, predictor: "Predictor") -> dict[str, object]:
+    """Return what must be the same for answers in one file, by the names of the flags."""
+    return {"checkpoint": predictor.checksum, "threshold": predictor.threshold, "image": list(config.image),
+            "list": config.list and str(config.list), "shard": config.shard, "topk": config.topk, "tta": config.tta,
+            "format": config.format}

@@ -57,7 +57,7 @@ def flushed() -> Iterator[None]:
         try:
             yield
         finally:
-            _flush()
+            flush()
     except BrokenPipeError as error:
         if error.filename is not None or not any(map(_is_pipe, (sys.stdout, sys.stderr))):
             raise
@@ -118,7 +118,8 @@ def _flush_all() -> None:
         ctypes.CDLL("ucrtbase" if os.name == "nt" else None).fflush(None)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Write out what was printed on stdout. Raises OSError with the filename "standard output", BrokenPipeError without."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

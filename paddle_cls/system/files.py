@@ -87,21 +87,31 @@ def _alive(process: int) -> bool:
     return psutil.pid_exists(process)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or as it was before, and never through a link. Raises OSError."""
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file, which takes the place of `path` after the block; after an error nothing has changed.
+
+    `path` is there whole or as it was before, and nothing is written through a link. Raises OSError.
+    """
     part = part_name(path.parent)
     try:
         with open(part, "xb") as file:             # x: what somebody has put there is not followed
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.filename in (None, str(part)):
             error.filename = str(path)             # the name that the user knows
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as `replaced` does. Raises OSError."""
+    with replaced(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -179,6 +189,18 @@ def _lock(descriptor: int, wait: bool) -> None:
 
 
 @contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in `folder`, which is gone after the block. Raises UserError where it cannot be made."""
+    with writing(folder):
+        part = part_name(folder)
+        part.mkdir()
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield a new hidden folder beside `folder`. It replaces `folder` after the block; after an error nothing has changed.
 
@@ -186,22 +208,18 @@ def replacing(folder: Path) -> Iterator[Path]:
     Raises UserError where nothing can be written.
     """
     old, lock = (folder.with_name(f".{folder.name}.{word}") for word in ("old", "lock"))
-    with writing(folder):
-        with locked(lock, wait=True):
-            if old.exists() and not folder.exists():           # killed between the two renamings below
-                os.replace(old, folder)
-        part = part_name(folder.parent)
-        part.mkdir()
-    try:
+    with writing(folder), locked(lock, wait=True):
+        if old.exists() and not folder.exists():           # killed between the two renamings below
+            os.replace(old, folder)
+    with scratch(folder.parent) as part:
         yield part
         with writing(folder):
-            for file in part.iterdir():
-                sync(file)
+            for file in part.rglob("*"):
+                if file.is_file():
+                    sync(file)
             with locked(lock, wait=True):
                 shutil.rmtree(old, ignore_errors=True)
                 if folder.exists():
                     os.replace(folder, old)
                 os.replace(part, folder)
                 shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

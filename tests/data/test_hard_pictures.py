@@ -21,7 +21,8 @@ from paddle_cls.data.manifest import split_csv
 from paddle_cls.data.sets import folder
 from paddle_cls.data.spreadsheets import read_cells
 from paddle_cls.errors import UserError, printable
-from paddle_cls.programs import infer, train
+from paddle_cls.programs import train
+from paddle_cls.programs.shared.pictures import Found
 
 transforms = sys.modules["paddle_cls.data.images.transforms"]           # the package has a function of this name
 
@@ -160,7 +161,7 @@ def test_names_in_any_script_are_text(tmp_path):
 def test_hidden_files_and_those_of_macos_are_ignored(tmp_path):
     write(tmp_path, {"cat/._0.jpg": b"?", "cat/0.jpg": b"", "cat/.x.png": b"", "__MACOSX/cat/._0.jpg": b"?", ".git/x.png": b""})
     assert list_images(tmp_path / "cat") == (["0.jpg"], [])
-    assert infer.find_images((str(tmp_path),)) == [tmp_path / "cat/0.jpg"]
+    assert [picture.path for picture in Found((str(tmp_path),))] == [tmp_path / "cat/0.jpg"]
 
 
 def test_train_beside_TRAIN(tmp_path):

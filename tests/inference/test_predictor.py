@@ -139,7 +139,7 @@ def test_files_are_decoded_while_the_network_computes(predictor, files, monkeypa
                 waited.append([decoded.acquire(timeout=5) for _ in range(2 if waited else 4)])
             return Outputs(np.zeros((len(images), 10), np.float32), None)
 
-    monkeypatch.setattr("paddle_cls.inference.predictor.decode", decode_and_tell)
+    monkeypatch.setattr("paddle_cls.inference.decoding.decode", decode_and_tell)
     monkeypatch.setattr(predictor, "engine", Engine())
     assert len(list(predictor.files(files[:4] * 2, batch_size=2))) == 8
     assert waited == [[True] * 4, [True] * 2, [True] * 2]

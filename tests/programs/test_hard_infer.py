@@ -1,5 +1,6 @@
 """infer.py among files that somebody made to hurt: what it reads, what it never replaces, and names that are commands."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from fakes import rgb
 from PIL import Image
 
+from paddle_cls.inference.answer import Answer, as_csv, as_json, as_text
 from paddle_cls.programs import infer
 
 GOOD = ["--image", "good.png", "--checkpoint", "run", "--device", "cpu"]
@@ -76,11 +78,11 @@ CELLS = ["'=cmd|' /C calc'!A0", "'+1", "'-1", "'@x", "'\\tx", "'\\rx", "a\\x1b[3
 
 
 def test_a_spreadsheet_runs_no_name_and_a_terminal_none():
-    answers = [infer.Answer(name, [(name, 0.5)], None) for name in NAMES]
-    lines = infer.as_csv(answers).splitlines()
-    rows = list(infer.csv.reader(lines))
+    answers = [Answer(name, [(name, 0.5)], None) for name in NAMES]
+    lines = as_csv(answers).splitlines()
+    rows = list(csv.reader(lines))
     assert [row[0] for row in rows[1:]] == [row[2] for row in rows[1:]] == CELLS
-    assert infer.as_text(answers).count("\n") == 2 * len(NAMES) and "\x1b" not in infer.as_text(answers)
-    assert [entry["image"] for entry in json.loads(infer.as_json(answers))] == NAMES
+    assert as_text(answers).count("\n") == 2 * len(NAMES) and "\x1b" not in as_text(answers)
+    assert [entry["image"] for entry in json.loads(as_json(answers))] == NAMES
     verdict = {"verdict": "=1", "positive": "-2", "probability": 0.25, "threshold": 0.5}
-    assert infer.as_csv([infer.Answer("x", [], verdict)]).splitlines()[1] == "x,'=1,'-2,0.250000,0.500000"
+    assert as_csv([Answer("x", [], verdict)]).splitlines()[1] == "x,'=1,'-2,0.250000,0.500000"

@@ -18,8 +18,10 @@ from PIL import Image
 
 from paddle_cls.data.sets import cifar10
 from paddle_cls.errors import UserError
+from paddle_cls.inference import answer
 from paddle_cls.inference.predictor import Predictor
 from paddle_cls.programs import infer
+from paddle_cls.programs.shared.pictures import Found
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def pictures(tmp_path) -> Path:
 
 
 def names(*places: object) -> list[str]:
-    return [path.name for path in infer.find_images(tuple(map(str, places)))]
+    return [picture.path.name for picture in Found(tuple(map(str, places)))]
 
 
 def test_files_folders_and_globs(pictures):
@@ -72,7 +74,7 @@ def test_the_three_formats_agree_with_the_predictor(call, run_folder, pictures):
     answers = {kind: call(infer, *arguments, "--format", kind) for kind in ("text", "json", "csv")}
     line = f"answers by {run_folder}/best: validation accuracy 0.100, epoch 1\n"
     assert all((answer.status, answer.err) == (0, line) for answer in answers.values())
-    paths = infer.find_images((str(pictures),))
+    paths = [picture.path for picture in Found((str(pictures),))]
     probabilities = Predictor.from_checkpoint(run_folder, device="cpu")(paths)
     expected = [(str(path), cifar10.CLASSES[i], p[i]) for path, p in zip(paths, probabilities, strict=True)
                 for i in np.argsort(-p)[:3]]
@@ -172,6 +174,6 @@ def test_as_a_process(run_folder, pictures):
 
 def test_the_first_class_of_a_yes_or_no_network_is_its_verdict():
     shares = np.array([0.504, 0.496])              # at the threshold 0.441 a yes
-    assert infer.top(shares, ["no", "yes"], 2, "yes") == [("yes", 0.496), ("no", 0.504)]
-    assert infer.top(shares, ["no", "yes"], 1, "yes") == [("yes", 0.496)]
-    assert infer.top(shares, ["no", "yes"], 2) == [("no", 0.504), ("yes", 0.496)]
+    assert answer.top(shares, ["no", "yes"], 2, "yes") == [("yes", 0.496), ("no", 0.504)]
+    assert answer.top(shares, ["no", "yes"], 1, "yes") == [("yes", 0.496)]
+    assert answer.top(shares, ["no", "yes"], 2) == [("no", 0.504), ("yes", 0.496)]

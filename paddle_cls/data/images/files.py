@@ -102,8 +102,44 @@ def list_images(folder: Path) -> tuple[list[str], list[str]]:
 def entries(folder: Path | str) -> list[os.DirEntry]:
     """Return what is in a folder, sorted by name, without hidden files and what file managers leave."""
     with os.scandir(folder) as found:
-        return sorted((entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in _NOT_DATA),
-                      key=lambda entry: entry.name)
+        return sorted((entry for entry in found if _is_data(entry.name)), key=lambda entry: entry.name)
+
+
+def _is_data(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _NOT_DATA
+
+
+def walk(place: Path | str, problems: list[str]) -> Iterator[Path]:
+    """Yield the pictures below a folder, sorted as paths are, without hidden ones and without following links to folders.
+
+    In memory are the names in the current folder and in those above it. problems: gets the folders that cannot be looked into.
+    """
+    below: list[tuple[str, Iterator[str]]] = [("", iter([f"{place}/"]))]
+    while below:
+        folder, names = below[-1]
+        name = next(names, None)
+        if name is None:
+            below.pop()
+        elif name.endswith("/"):
+            inside = os.path.join(folder, name[:-1])
+            try:
+                below.append((inside, iter(_names(inside))))
+            except OSError as error:
+                problems.append(f"{inside}: cannot be looked into: {error.strerror}")
+        else:
+            yield Path(folder, name)
+
+
+def _names(folder: str) -> list[str]:
+    """Return the names of the pictures and, with a / behind them, of the folders in a folder, sorted without that."""
+    names = []
+    with os.scandir(folder) as found:
+        for entry in found:
+            if _is_data(entry.name) and is_folder(entry):
+                names += [] if entry.is_symlink() else [f"{entry.name}/"]
+            elif _is_data(entry.name) and entry.name.lower().endswith(EXTENSIONS):
+                names.append(entry.name)
+    return sorted(names, key=lambda name: name.removesuffix("/"))
 
 
 def is_folder(entry: os.DirEntry) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...data.images.views import TTA
 from ...inference.engines import PRECISIONS as ENGINE_PRECISIONS
+from ...inference.engines import TARGETS
 
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
@@ -24,7 +25,7 @@ LARGEST = 1e38                                     # what float32, in which all 
 # The groups of --help, in its order: title, settings. What a program has beside these comes under its own title, `run`.
 GROUPS = {
     "model": "model depth init model_args pretrained pretrained_partial freeze unfreeze_epochs freeze_bn",
-    "data": "image dataset data_dir table val_table columns task val_split holdout image_size split sampling",
+    "data": "image list shard dataset data_dir table val_table columns task val_split holdout image_size split sampling",
     "augmentation": "augment mixup cutmix tta",
     "optimization": "epochs batch_size max_steps optimizer lr lr_scale momentum weight_decay decay_norm_bias schedule "
                     "warmup_epochs step_epochs step_gamma label_smoothing class_weights clip_norm accumulate ema_decay seed",
@@ -143,15 +144,30 @@ class InferConfig:
     """One call of `infer.py`."""
 
     image: tuple[str, ...] = option((), "image files, folders (searched with all below) or quoted globs")
+    list: Path | None = option(None, "a text file that names the images instead, a path a line; -: standard input")
+    shard: str | None = option(None, "do one of several parts of the images, such as 2/8: the 2nd, the 10th and so on")
     checkpoint: Path | None = option(None, "a .pdparams, its .json, or a run folder (default: newest under output/)")
     model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
     topk: int = option(5, "classes to print per image, at most as many as there are", low=1, most=MILLION)
-    format: str = option("text", "of the answer: text, json, csv, or module:function: your own")
-    output: Path | None = option(None, "file to write the answer to (default: standard output)")
+    format: str = option("text", "of the answer: text, json, jsonl (an object a line), csv, or module:function: your own")
+    output: Path | None = option(None, "file to write the answer to (default: standard output); csv and jsonl grow there")
+    resume: bool = option(False, "go on with an --output in csv or jsonl after a stop: each image is answered once")
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION, group="computing")
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
     precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+    """One call of `paddle-cls features`."""
+
+    pictures: tuple[str, ...] = option((), "image files, folders (searched with all below) or quoted globs", positional=True)
+    checkpoint: Path | None = option(None, "a .pdparams, its .json, or a run folder (default: newest under output/)")
+    model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
+    output: Path | None = option(None, "file to write the features to: .npz or .csv")
+    batch_size: int = option(64, "images per forward pass", low=1, most=MILLION, group="computing")
+    device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,3 +184,21 @@ class ReportConfig:
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
     precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """One call of `paddle-cls export`."""
+
+    run: Path = option(None, "a run folder (its best checkpoint) or a checkpoint in it", positional=True)
+    model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
+    to: str = option("onnx", "what will compute it: ONNX Runtime and many others, OpenVINO, Paddle Inference, or a Triton server",
+                     choices=tuple(TARGETS))
+    precision: str = option("float32", "of the network; bfloat16: of OpenVINO; int8: calibrated on training images",
+                            choices=("float32", "bfloat16", "int8"))
+    max_loss: float = option(0.5, "points of accuracy on the validation images that bfloat16 or int8 may cost", low=0, high=100)
+    dataset: str | None = option(None, "data set to compare by (default: the run's)")
+    data_dir: Path | None = option(None, "folder that holds the data (default: the run's)")
+    compare: str = option("val", "images to compare the export with the network by; random: where there are no others",
+                          choices=("val", "random"))
+    output: Path | None = option(None, "folder of the export (default: RUN/export-TARGET)")

@@ -124,11 +124,11 @@ def _check_memory(config: Config, data: "ReadyData", processes: int) -> None:
         memory.check(needed, f"{images} images of {side}x{side} pixels ({flag}) take", f"lower {flag} or --image-size")
 
 
-def load_for(predictor: "Predictor", path: Path, config: Config) -> "ReadyData":
-    """Return the data that `config` names. Raises UserError unless it has the classes of the checkpoint `path`."""
+def load_for(predictor: "Predictor", config: Config) -> "ReadyData":
+    """Return the data that `config` names. Raises UserError unless it has the classes of the predictor."""
     data = load(config, World())
     if list(data.classes) != predictor.classes:
-        raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
+        raise UserError(f"{predictor.source}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
                         f"{list(data.classes)}")
     return data
 
