@@ -55,7 +55,7 @@ def load() -> None:
     import sklearn.metrics  # noqa: F401
     import visualdl  # noqa: F401
 
-    from paddle_cls.inference import export, predictor  # noqa: F401
+    from paddle_cls.inference import cached, convert, predictor  # noqa: F401
 
 
 def moment(rng: random.Random, seconds: float) -> float:

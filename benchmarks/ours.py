@@ -44,6 +44,7 @@ def infer(model: str, file: str, seconds: float) -> dict:
     import paddle
 
     from paddle_cls.data.images.transforms import CIFAR10
+    from paddle_cls.inference import cached
     from paddle_cls.inference.predictor import Predictor
     from paddle_cls.models import build_model
     net = build_model(model, 10)
@@ -51,7 +52,8 @@ def infer(model: str, file: str, seconds: float) -> dict:
         net.set_state_dict({name: data[f"weights/{name}"] for name in net.state_dict()})
     pictures = np.random.default_rng(0).integers(0, 256, (128, 32, 32, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        predictor = Predictor(lambda: net, "0123456789", 32, CIFAR10, exported=Path(folder, "export"))
+        engine = cached.make(Path(folder, "export"), net, CIFAR10, 32)
+        predictor = Predictor(lambda: net, "0123456789", 32, CIFAR10, engine=engine)
         many = median_seconds(lambda: predictor.logits(pictures, batch_size=128), seconds)
         one = median_seconds(lambda: predictor.logits(pictures[:1]), seconds)
     return {"many": 128 / many, "one": 1000 * one, "version": f"Paddle {paddle.__version__}"}

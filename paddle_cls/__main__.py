@@ -10,6 +10,7 @@ PROGRAMS = {
     "infer": ("infer", "classify pictures with a trained network"),
     "features": ("features", "write what a trained network sees in pictures, as numbers"),
     "report": ("report", "judge a trained network, as one HTML page"),
+    "export": ("export", "write a trained network for other programs"),
     "grid": ("grid", "train once for each combination of settings"),
     "lr-find": ("lr_find", "look for a good learning rate"),
     "check": ("check_data", "look closely at pictures of one's own"),

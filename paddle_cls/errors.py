@@ -52,11 +52,13 @@ def one_line(text: str) -> str:
 
 
 def describe(error: Exception) -> str:
-    """Return what an error says; of an OSError the file first, of memory that is not enough the remedy too."""
+    """Return what an error says; of an OSError the file first, of memory or a package that is missing the remedy too."""
     if isinstance(error, MemoryError):
         wanted = " ".join(str(error).split()).removeprefix("(ResourceExhausted) ").partition(", error code")[0]     # of Paddle's
         return (f"not enough memory{f' ({wanted})' if wanted else ''}; lower --batch-size or --image-size, or free some "
                 f"memory")
+    if isinstance(error, ModuleNotFoundError):
+        return f"this needs {error.name}, which is not installed; install paddle_cls: paddle_cls_runtime only answers by exports"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -60,14 +60,6 @@ def one_thread():
         sys.modules["paddle"].base.core.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def nobody_is_told_of_missing_operators(monkeypatch):
-    """Where no operators can be compiled each new export says so, of which test_runner.py has a test."""
-    export = sys.modules.get("paddle_cls.inference.export")
-    if export and not export.ops.available()[0]:
-        monkeypatch.setattr(export, "_runner", lambda folder, tell=False: None)
-
-
 @dataclass
 class Outcome:
     """What a script left: its exit status and what it wrote."""

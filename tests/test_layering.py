@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "ops": "errors paddle_internals system models",
     "checkpoints": "errors version system formats",
     "evaluation": "errors system formats data.images.views",
-    "inference": "errors named paddle_internals system data models ops checkpoints evaluation.metrics",
+    "inference": "errors version named paddle_internals system formats data models ops checkpoints evaluation.metrics",
     "training": "errors paddle_internals system parallel formats data models ops checkpoints evaluation.metrics "
                 "evaluation.binary",
     "library": "errors system parallel data models ops checkpoints evaluation training",
@@ -41,9 +41,10 @@ ALIASES = {"__main__", "report", "grid", "lr_find", "models.__main__", "data.che
 LIBRARIES = {
     "errors": "", "version": "", "named": "", "paddle_internals": "paddle",
     "system": "numpy cv2 psutil tqdm paddle", "parallel": "numpy paddle",
-    "data": "numpy cv2 openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
+    "data": "numpy openpyxl pandas PIL tqdm paddle",       # Paddle: only for `paddle.batch`-like readers, see below
     "formats": "numpy yaml", "models": "paddle", "ops": "numpy paddle", "checkpoints": "numpy paddle pydantic safetensors",
-    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle", "inference": "numpy paddle openvino onnx paddle2onnx",
+    "evaluation": "numpy PIL jinja2 matplotlib sklearn paddle",
+    "inference": "numpy pydantic paddle openvino onnx paddle2onnx nncf onnxruntime rich",
     "training": "numpy paddle tqdm PIL visualdl google", "library": "numpy paddle",
     "programs": "numpy matplotlib paddle tqdm visualdl yaml",
 }
@@ -145,7 +146,7 @@ def test_importing_loads_no_paddle():
     assert "paddle_cls" in light and not light & heavy
     data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10, "
                      "paddle_cls.inference.predictor")
-    assert "cv2" in data and not data & {"paddle", "matplotlib", "visualdl"}
+    assert "PIL" in data and not data & {"paddle", "cv2", "matplotlib", "visualdl"}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -19,7 +19,7 @@ from pages import ENGLISH, PAGES, SHELL, Block, anchors, blocks, commands, links
 from paddle_cls.__main__ import PROGRAMS, main
 from paddle_cls.data.sets import shapes
 from paddle_cls.evaluation import drawing
-from paddle_cls.inference import export
+from paddle_cls.inference import predictor
 from paddle_cls.models import catalog as models_table
 from paddle_cls.parallel import launch
 from paddle_cls.programs import models, train
@@ -79,7 +79,7 @@ def reader(data, tmp_path, monkeypatch):
     monkeypatch.setattr(Log, "pictures", lambda *_, **__: None)
     monkeypatch.setattr(drawing, "figure_png", lambda figure: drawing.png(np.zeros((1, 1, 3), np.uint8)))
     monkeypatch.setattr(plots, "pixels", lambda figure: np.zeros((1, 1, 3), np.uint8))
-    monkeypatch.setattr(export, "cached_folder", lambda *_: None)
+    monkeypatch.setattr(predictor, "is_own", lambda name: True)
     monkeypatch.setattr(shapes, "COUNTS", {"train": 40, "val": 20})
     monkeypatch.setattr(models, "every", lambda: (models_table.row(name) for name in ["resnet"]))
     yield tmp_path

@@ -3,12 +3,13 @@
 The file's keys are the names of the fields, but for `metrics`, which older versions of this package look for as "figures",
 and `stated`, which is "outputs" and is there for a yes-or-no network only. A new key is a field here and nothing else; give it
 a default, for older files do not have it. FORMAT changes only where older versions of this package must not read the file.
+An exported folder's model.json is made of the same: see `inference.exported`.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,8 +18,7 @@ from ..formats.strict_json import parse, shown
 from ..version import __version__
 from .schema import MOST_CLASSES, Channels, Classes, Count, Metrics, Network, Sums, Text, checked, whole, with_accuracy
 
-FORMAT = 1
-_REMEDY = "use another checkpoint"
+AnyInfo = TypeVar("AnyInfo", bound="Sealed")
 
 
 class Description(BaseModel):
@@ -70,11 +70,58 @@ class Description(BaseModel):
         return self.model_dump(by_alias=True, exclude=absent, warnings=False)    # whole numbers stay whole
 
 
-class CheckpointInfo(Description):
+class Sealed(Description):
+    """A description in a file of its own, which tells its format, who wrote it, and the checksums of the files and itself.
+
+    The checksum of the description itself stands in `sha256` under OWN. What is derived from this says what else there is.
+    """
+
+    FORMAT: ClassVar[int]                          # of the file
+    OWN: ClassVar[str]
+    REMEDY: ClassVar[str]                          # what a user does about a broken one
+    format: Count
+    version: Text = ""                             # of the paddle_cls that wrote it; "": before 2026-11-25
+
+    @classmethod
+    def from_json(cls: type[AnyInfo], content: bytes, where: object) -> AnyInfo:
+        """Return what a .json says, after checking it and its checksum. Raises UserError that names `where`."""
+        try:
+            info = parse(content)
+        except ValueError as error:
+            raise UserError(f"{where}: truncated or not JSON ({error}); {cls.REMEDY}") from None
+        if not isinstance(info, dict):
+            raise UserError(f"{where}: {shown(info)} is not a dictionary; {cls.REMEDY}")
+        if "format" not in info:
+            raise UserError(f"{where}: format is missing; {cls.REMEDY}")
+        found = info["format"]
+        if found != cls.FORMAT or found is True:
+            remedy = "install a newer paddle_cls" if type(found) is int and found > cls.FORMAT else cls.REMEDY
+            raise UserError(f"{where}: written in format {shown(found)}, this version reads {cls.FORMAT}; {remedy}")
+        own = info["sha256"].get(cls.OWN) if isinstance(info.get("sha256"), dict) else None
+        if own is not None and own != hash_of(info):
+            raise UserError(f"{where}: changed since it was saved (checksum differs); {cls.REMEDY}")
+        return checked(cls, info, str(where), cls.REMEDY)
+
+    def to_json(self) -> str:
+        """Return the text of the .json."""
+        return json.dumps(self.to_dictionary(), indent=1)
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return what the .json holds, as `json.dumps` takes it."""
+        first = {name: value for name in ("format", "version") if (value := getattr(self, name))}
+        return first | super().to_dictionary()
+
+    def sealed(self: AnyInfo, hashes: Mapping[str, str]) -> AnyInfo:
+        """Return the same with the checksums of the other files, {suffix or name: SHA-256}, and its own."""
+        return self.model_copy(update={"sha256": {**hashes, self.OWN: hash_of(self.to_dictionary())}})
+
+
+class CheckpointInfo(Sealed):
     """The content of a checkpoint's .json. Keys of a later version are kept as they are."""
 
-    format: Annotated[int, whole(FORMAT, FORMAT)]
-    version: Text = ""                             # of the paddle_cls that wrote it; "": before 2026-11-25
+    FORMAT: ClassVar[int] = 1
+    OWN: ClassVar[str] = ".json"
+    REMEDY: ClassVar[str] = "use another checkpoint"
     epoch: Count                                   # whole passes done
     step: Count                                    # optimizer steps done
     totals: Sums
@@ -90,46 +137,13 @@ class CheckpointInfo(Description):
         totals: the fields of `schema.Sums`. metrics: of the last evaluation. best: of the best one.
         Raises NotFinite for metrics that are not, UserError for what could not be read again.
         """
-        content = {"format": FORMAT, "version": __version__, **about.to_dictionary(), "epoch": epoch, "step": step,
+        content = {"format": cls.FORMAT, "version": __version__, **about.to_dictionary(), "epoch": epoch, "step": step,
                    "totals": totals or {}, "figures": metrics or {}, "best": best, "sha256": {}}
         try:
             text = json.dumps(content, allow_nan=False)
         except ValueError:
             raise NotFinite("the figures are not finite") from None
         return checked(cls, json.loads(text), "the checkpoint", "no such checkpoint could be read again")
-
-    @classmethod
-    def from_json(cls, content: bytes, where: object) -> "CheckpointInfo":
-        """Return what a .json says, after checking it and its checksum. Raises UserError that names `where`."""
-        try:
-            info = parse(content)
-        except ValueError as error:
-            raise UserError(f"{where}: truncated or not JSON ({error}); {_REMEDY}") from None
-        if not isinstance(info, dict):
-            raise UserError(f"{where}: {shown(info)} is not a dictionary; {_REMEDY}")
-        if "format" not in info:
-            raise UserError(f"{where}: format is missing; {_REMEDY}")
-        found = info["format"]
-        if found != FORMAT or found is True:
-            remedy = "install a newer paddle_cls" if type(found) is int and found > FORMAT else _REMEDY
-            raise UserError(f"{where}: written in format {shown(found)}, this version reads {FORMAT}; {remedy}")
-        own = info["sha256"].get(".json") if isinstance(info.get("sha256"), dict) else None
-        if own is not None and own != hash_of(info):
-            raise UserError(f"{where}: changed since it was saved (checksum differs); {_REMEDY}")
-        return checked(cls, info, str(where), _REMEDY)
-
-    def to_json(self) -> str:
-        """Return the text of the .json."""
-        return json.dumps(self.to_dictionary(), indent=1)
-
-    def to_dictionary(self) -> dict[str, Any]:
-        """Return what the .json holds, as `json.dumps` takes it."""
-        first = {name: value for name in ("format", "version") if (value := getattr(self, name))}
-        return first | super().to_dictionary()
-
-    def sealed(self, hashes: Mapping[str, str]) -> "CheckpointInfo":
-        """Return the same with the checksums of the other files, {suffix: SHA-256}, and its own."""
-        return self.model_copy(update={"sha256": {**hashes, ".json": hash_of(self.to_dictionary())}})
 
     @property
     def about(self) -> Description:

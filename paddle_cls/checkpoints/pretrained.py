@@ -20,6 +20,8 @@ from ..system.download import download
 from ..system.files import opened
 from . import checkpoint
 from .info import Description
+from .locate import locate
+from .storage import exists
 from .weights import fitting, read_weights
 
 KINDS = (".pdparams", ".safetensors")
@@ -87,12 +89,12 @@ def fetch(what: str) -> Path:
     """
     path = Path(what)
     if path.is_dir():
-        best = checkpoint.locate(path)
+        best = locate(path)
         return best.with_name(f"{best.name}.pdparams")
     if path.suffix in KINDS and path.exists():
         return path
     bare = path.with_suffix("") if path.suffix == ".json" else path
-    if checkpoint.exists(bare):
+    if exists(bare):
         return bare.with_name(f"{bare.name}.pdparams")
     takes = "--pretrained takes a .pdparams, a .safetensors, a run folder, or the name of a model of Paddle's"
     if path.exists():
@@ -114,7 +116,7 @@ def read(file: Path) -> Weights:
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
     bare = file.with_suffix("")
-    if not checkpoint.exists(bare):
+    if not exists(bare):
         return Weights(file, read_weights(file))
     info, parts = checkpoint.read(bare, [".pdparams"])
     return Weights(file, read_weights(file, parts[".pdparams"].read()), info=info)

@@ -9,21 +9,12 @@ import yaml
 
 from ..errors import UserError
 from ..system.files import read_bytes
+from .decimals import WHOLE, shown
 
 LARGEST = 100_000                                  # bytes of a file; PyYAML reads some 50 kB a second
 DEEPEST = 4                                        # levels of lists and mappings in each other; settings have two
-LONGEST = 400                                      # characters of a value that a message shows
-# Decimal, as everybody reads it: 010 is not eight, 1:30 not ninety, and 1_0 not ten, as they are to YAML 1.1 or Python.
-WHOLE = re.compile("[-+]?(0|[1-9][0-9]{0,999})", re.ASCII)
-NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]{0,999})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 _WITH_POINT = re.compile(r"[-+]?((0|[1-9][0-9]{0,999})\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
                          re.ASCII)
-
-
-def shown(value: object) -> str:
-    """Return the repr of a value, short enough for a message."""
-    text = repr(value)
-    return text if len(text) <= LONGEST + 100 else f"{text[:LONGEST]}... ({len(text):,} characters)"
 
 
 class _Loader(yaml.SafeLoader):

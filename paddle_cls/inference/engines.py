@@ -1,5 +1,7 @@
 """Engines: what computes an exported network on a CPU. All speak one protocol: pixels in, logits and features out."""
 
+import contextlib
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,11 +10,21 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import UserError, unknown
-from ..system import runtime
+from ..system import console, runtime
 
-CHUNK = 8                                          # images that one processor computes at a time
+COUNTS = (32, 8, 1)                                # images that are computed together
+PIXELS = 4 * 224 * 224                             # of those images, at most, a core
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computation; OpenVINO's names for them
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
+# what an exported folder is made for: the precisions that it can hold
+TARGETS: Mapping[str, tuple[str, ...]] = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16", "int8"),
+                                          "paddle": ("float32",), "triton": ("float32", "int8")}
+
+
+def check_precision(precision: str) -> None:
+    """Raise UserError unless `precision` is in PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise UserError(unknown("precision", precision, PRECISIONS))
 
 
 class Outputs(NamedTuple):
@@ -20,6 +32,32 @@ class Outputs(NamedTuple):
 
     logits: np.ndarray                             # float32 (N, C)
     features: np.ndarray | None                    # float32 (N, F), the last layer before the head; None: it has no such
+
+
+def load_openvino() -> Any:
+    """Return the module openvino; import it nowhere else.
+
+    OpenVINO tells a server of its maker's that it was imported, and so does NNCF: not from here. Without their package
+    openvino_telemetry both leave that out, so Python is told that there is none.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)         # type: ignore[arg-type]
+    import openvino
+    return openvino
+
+
+def portions(images: int, image_size: int, cores: int) -> list[int]:
+    """Return the numbers of COUNTS that so many images of one size are computed in, the largest first; the last may be larger.
+
+    What the layers of one portion write should stay near the cores: 32 images at once are the quickest at 32 pixels, 8 at 224.
+    """
+    found = []
+    for count in COUNTS:
+        if count == 1 or count * image_size**2 <= PIXELS * cores:
+            found += [count] * (images // count)
+            images %= count
+            if count == COUNTS[-2] and images > count // 2:        # some places stay empty: quicker than one by one
+                return [*found, count]
+    return found
 
 
 class Engine(Protocol):
@@ -35,8 +73,8 @@ class Engine(Protocol):
 class OpenVINO:
     """An exported network as OpenVINO computes it on all cores.
 
-    One image is computed by all cores together. Of more, each core computes CHUNK at a time: their numbers stay in its cache,
-    and the cores need not wait for each other.
+    It is compiled for fixed numbers of images (`portions`), each when it is first needed: that is quicker than for any number.
+    Threads may run on any core: pinned ones (OpenVINO's default) wait where something else computes on theirs.
     """
 
     def __init__(self, file: Path, *, precision: str = "float32"):
@@ -45,55 +83,50 @@ class OpenVINO:
         Raises UserError for an unknown precision and one that the processor has no instructions for, RuntimeError where
         OpenVINO cannot read the file.
         """
-        import openvino
-        if precision not in PRECISIONS:
-            raise UserError(unknown("precision", precision, PRECISIONS))
-        self._library, self._core, self._cores = openvino, openvino.Core(), runtime.cores()
+        check_precision(precision)
+        self._core = load_openvino().Core()
+        self._core.set_property({"ENABLE_MMAP": False})          # a file that is cut short meanwhile would end the process
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UserError("--precision bfloat16: this processor has no bfloat16 instructions; leave out --precision")
         self.name = f"OpenVINO ({precision})"
-        self._file, self._hint = file, PRECISIONS[precision]
+        self._hint, self._cores = PRECISIONS[precision], runtime.cores()
         self._network = self._core.read_model(file)
-        self._one: Callable[[np.ndarray], list[np.ndarray]] | None = None
-        self._chunks: Any = None                   # an AsyncInferQueue
+        self._compiled: dict[int, _Compiled] = {}
         self._lock = threading.Lock()              # a second caller would only share the cores
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
-        pixels = np.ascontiguousarray(pixels)
-        whole = len(pixels) // (CHUNK * self._cores) * (CHUNK * self._cores)
+        parts, done = [], 0
         with self._lock:
-            parts = self._in_chunks(pixels[:whole]) if whole else []
-            parts += [self._alone(pixels[place:place + 1]) for place in range(whole, len(pixels))]
+            for count in portions(len(pixels), pixels.shape[1], self._cores):
+                parts.append(self._run(count, pixels[done:done + count]))
+                done += count
         logits, *features = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return Outputs(logits, features[0] if features else None)
 
-    def _compiled(self, images: int, **options: str) -> Any:
-        network = self._network.clone()            # of fixed shape, which is quicker than one of any
-        network.reshape([images, *network.input(0).partial_shape[1:]])
-        return self._core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": self._hint, **options})
+    def _run(self, count: int, pixels: np.ndarray) -> list[np.ndarray]:
+        compiled = self._compiled.get(count) or self._compile(count)
+        compiled.pixels[:len(pixels)] = pixels
+        compiled.request.infer({}, share_outputs=True)
+        return [output[:len(pixels)].copy() for output in compiled.outputs]
 
-    def _alone(self, pixels: np.ndarray) -> list[np.ndarray]:
-        if self._one is None:
-            request = self._compiled(1, PERFORMANCE_HINT="LATENCY").create_infer_request()
-            self._one = lambda image: [array.copy() for array in request.infer({0: image}, share_inputs=True).values()]
-        return self._one(pixels)
+    def _compile(self, count: int) -> "_Compiled":
+        network = self._network.clone()
+        network.reshape([count, *network.input(0).partial_shape[1:]])
+        request = self._core.compile_model(network, "CPU", {
+            "INFERENCE_PRECISION_HINT": self._hint, "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(self._cores),
+            "ENABLE_CPU_PINNING": "NO"}).create_infer_request()
+        outputs = [request.get_output_tensor(place).data for place in range(len(network.outputs))]
+        self._compiled[count] = _Compiled(request, request.get_input_tensor().data, outputs)
+        return self._compiled[count]
 
-    def _in_chunks(self, pixels: np.ndarray) -> list[list[np.ndarray]]:
-        if self._chunks is None:
-            cores = str(self._cores)
-            self._chunks = self._library.AsyncInferQueue(
-                self._compiled(CHUNK, NUM_STREAMS=cores, INFERENCE_NUM_THREADS=cores), self._cores)
-        parts: list[list[np.ndarray]] = [[] for _ in range(len(pixels) // CHUNK)]
 
-        def keep(request: Any, number: int) -> None:
-            parts[number] = [request.get_output_tensor(place).data.copy() for place in range(len(request.model_outputs))]
+class _Compiled(NamedTuple):
+    """A network for a fixed number of images, with the places of its input and outputs: quicker than to hand arrays over."""
 
-        self._chunks.set_callback(keep)
-        for number in range(len(parts)):
-            self._chunks.start_async({0: pixels[CHUNK * number:CHUNK * (number + 1)]}, number)
-        self._chunks.wait_all()
-        return parts
+    request: Any
+    pixels: np.ndarray
+    outputs: list[np.ndarray]
 
 
 class PaddleInference:
@@ -115,8 +148,10 @@ class PaddleInference:
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(runtime.cores())
         config.disable_glog_info()
-        self._predictor = inference.create_predictor(config)
+        with console.libraries_on_stderr():        # Paddle tells stdout that it looks for a oneDNN operator
+            self._predictor = inference.create_predictor(config)
         self._lock = threading.Lock()              # inputs and outputs have one place each
+        self._has_run = False
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
@@ -124,7 +159,9 @@ class PaddleInference:
             entry = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
             entry.reshape(pixels.shape)
             entry.copy_from_cpu(np.ascontiguousarray(pixels))
-            self._predictor.run()
+            with contextlib.nullcontext() if self._has_run else console.libraries_on_stderr():     # likewise
+                self._predictor.run()
+            self._has_run = True
             logits, *features = (self._predictor.get_output_handle(name).copy_to_cpu()
                                  for name in self._predictor.get_output_names())
         return Outputs(logits, features[0] if features else None)

@@ -1,7 +1,6 @@
 """A trained network and its preprocessing, rebuilt from a checkpoint: the only way to an answer."""
 
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checkpoints.locate import locate
+from ..checkpoints.storage import read
 from ..data.images.transforms import Normalization, Source, as_list, decode
 from ..data.images.views import TTA, eval_views, size_for
 from ..errors import UserError, unknown
@@ -16,15 +17,14 @@ from ..evaluation import metrics
 from ..models import MODELS, build_model, check_arguments, is_own
 from ..named import is_named
 from ..system import runtime
+from . import cached, exported
 from .decoding import computed
+from .dygraph import PADDLE, Dygraph
+from .engines import Engine, check_precision
 
-if TYPE_CHECKING:                                  # Paddle is loaded by `from_checkpoint`, once what it reads is set
-    from paddle import Tensor, nn
+if TYPE_CHECKING:
+    from paddle import nn
 
-    from .export import Computation
-
-# Held while a network is built, exported or computes by dygraph: Paddle's device, its programs and a network's mode are shared.
-_PADDLE = threading.RLock()
 
 
 class Predictor:
@@ -38,79 +38,105 @@ class Predictor:
         predictor.features("dog.png")              # float32 (1, 64), the last layer before the head
     """
 
-    def __init__(self, load_model: Callable[[], "nn.Layer"], classes: Sequence[str], image_size: int,
+    def __init__(self, load_model: "Callable[[], nn.Layer] | None", classes: Sequence[str], image_size: int,
                  normalization: Normalization, *, threshold: float | None = None, tta: str = "none",
-                 exported: Path | None = None, device: str | None = None, source: object = "checkpoint",
-                 metrics: Mapping[str, float] | None = None, checksum: str | None = None):
-        """load_model: returns the network; not called before it is needed, which is never where an export is found.
+                 engine: Engine | None = None, device: str | None = None, precision: str = "float32",
+                 source: object = "checkpoint", metrics: Mapping[str, float] | None = None,
+                 checksum: str | None = None):
+        """load_model: returns the network; not called before it is needed. None: there is none, `engine` alone answers.
 
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
-        exported: folder for the network's export, which is made at need and computes the logits; None: dygraph does.
-        tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities
-        of its views (`eval_views`). device: where the network lives, a name of `runtime.device_for`; None: wherever Paddle
-        computes. source: what an error names. metrics: of the network's evaluation. checksum: of the weights.
+        engine: what computes an export of the network; None: dygraph does, on `device` (see `Dygraph`) in `precision`.
+        tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities of its
+        views (`eval_views`). source: what an error names. metrics: of the network's evaluation. checksum: of its weights.
         Raises UserError for an unknown name.
         """
-        self.metrics, self.checksum = dict(metrics or {}), checksum
         if tta not in TTA:
             raise UserError(unknown("tta", tta, TTA))
         self._load_model, self.classes, self.image_size, self.source = load_model, list(classes), image_size, source
-        self.normalization, self.threshold, self.tta, self._exported = normalization, threshold, tta, exported
-        self._device = device
-        self._engine: Computation | None = None
-        if exported:
-            from . import export
-            self._engine = export.load_cached(exported)
-        self._model = None if self._engine else self._built()          # what is wrong with it is told here
+        self.normalization, self.threshold, self.tta, self.metrics = normalization, threshold, tta, dict(metrics or {})
+        self._device, self.checksum = device, checksum
+        self._model: nn.Layer | None = None
+        self.engine: Engine = engine or Dygraph(lambda: self.model, normalization, device=device, precision=precision,
+                                                source=source)
 
     @classmethod
-    def from_checkpoint(cls, path_or_run: str | Path | None = None, *, device: str = "auto", tta: str = "none",
-                        model: str | None = None) -> "Predictor":
-        """Return the predictor of a checkpoint; on a CPU it computes by Paddle Inference. Loads Paddle where nobody has yet.
+    def from_checkpoint(cls, place: str | Path | None = None, *, device: str = "auto", tta: str = "none",
+                        model: str | None = None, precision: str = "float32") -> "Predictor":
+        """Return the predictor of a checkpoint or of an exported folder. Paddle is loaded only where it is needed.
 
-        path_or_run: a .pdparams with its .json, a run folder (its best), or None for the newest run under output/. device: auto,
-        cpu or gpu. tta: see above. model: "module:Net", to allow that code: a checkpoint that names code of this machine's is
-        not believed by itself. (Or put it into `models.MODELS`.) Such a network computes by dygraph: its code may change any
-        time, and an export would not show that. Raises UserError for a checkpoint that is missing, broken, changed, or asks for
-        code.
+        place: a .pdparams with its .json, a run folder (its best), a folder of `paddle-cls export`, or None for the newest run
+        under output/. device: auto, cpu or gpu. On a CPU an engine computes an export, which is made once and kept in the cache
+        folder. tta: see above. precision: of the computation, float32, or bfloat16 where the processor has it. model:
+        "module:Net", to allow that code: a checkpoint that names code of this machine's is not believed by itself. (Or put it
+        into `models.MODELS`.) Such a network computes by dygraph: its code may change any time, and an export would not show
+        that. Raises UserError for a checkpoint that is missing, broken, changed, or asks for code.
         """
         runtime.prepare()
-        runtime.load_paddle()
-        from ..checkpoints import checkpoint
-        from . import export
-        path = checkpoint.locate(None if path_or_run is None else Path(path_or_run))
-        info, parts = checkpoint.read(path, [".pdparams"])
+        check_precision(precision)
+        if place is not None and exported.is_export(Path(place)):
+            return cls._from_export(Path(place), device, tta, model, precision)
+        path = locate(None if place is None else Path(place))
+        info, parts = read(path, [".pdparams"])
         weights = parts[".pdparams"]               # held open: a training may put others in their place
         _check_allowed(info.model.name, model, path)
-        try:
-            check_arguments(info.model.name, info.outputs, info.model.arguments)
-        except UserError as error:
-            raise UserError(f"{path}.json: {error}; use another checkpoint") from None
         about: dict[str, Any] = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
 
         def load_model() -> "nn.Layer":
-            model = build_model(**about)
-            checkpoint.load_weights(model, checkpoint.read_weights(weights.path, weights.read()), weights.path)
-            return model
+            runtime.load_paddle()
+            from ..checkpoints import checkpoint
+            try:
+                check_arguments(info.model.name, info.outputs, info.model.arguments)
+            except UserError as error:
+                raise UserError(f"{path}.json: {error}; use another checkpoint") from None
+            network = build_model(**about)
+            checkpoint.load_weights(network, checkpoint.read_weights(weights.path, weights.read()), weights.path)
+            return network
 
         device = runtime.device_for(device)
+        normalization = Normalization(info.normalization.mean, info.normalization.std)
         fast = device == "cpu" and not is_own(info.model.name)
-        exported = export.cached_folder(info.sha256[".pdparams"], about, info.image_size) if fast else None
-        return cls(load_model, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
-                   threshold=info.threshold, tta=tta, exported=exported, device=device, source=path, metrics=info.metrics,
-                   checksum=info.sha256[".pdparams"])
+        folder = cached.folder_for(info.sha256[".pdparams"], about, info.image_size, normalization) if fast else None
+        predictor = cls(load_model, info.classes, info.image_size, normalization, threshold=info.threshold, tta=tta,
+                        engine=cached.load(folder, precision) if folder else None, device=device,
+                        precision="float32" if fast else precision, source=path, metrics=info.metrics,
+                        checksum=info.sha256[".pdparams"])
+        if isinstance(predictor.engine, Dygraph):
+            predictor._export(folder, precision) if folder else predictor.model        # what is wrong with it is told here
+        return predictor
+
+    @classmethod
+    def _from_export(cls, folder: Path, device: str, tta: str, model: str | None, precision: str) -> "Predictor":
+        info = exported.read(folder)
+        if device == "gpu":
+            raise UserError(f"--device gpu: {folder} is an export, which the CPU computes; leave that out, or use its checkpoint")
+        if model is not None:
+            raise UserError(f"--model {model}: {folder} is an export, which needs no code; leave that out")
+        return cls(None, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
+                   threshold=info.threshold, tta=tta, engine=exported.engine(folder, info, precision), source=folder,
+                   metrics=info.metrics)
 
     @property
     def model(self) -> "nn.Layer":
-        """The network itself."""
-        with _PADDLE:
+        """The network itself. Raises UserError where an exported folder answers, which holds none of Paddle's."""
+        with PADDLE:
             if self._model is None:
-                self._model = self._built()
+                if self._load_model is None:
+                    raise UserError(f"{self.source}: is an export, and this needs the network itself; use its checkpoint")
+                with runtime.on_device(self._device):
+                    self._model = self._load_model()
             return self._model
 
-    def _built(self) -> "nn.Layer":
-        with _PADDLE, runtime.on_device(self._device):
-            return self._load_model()
+    def _export(self, folder: Path, precision: str) -> None:
+        with PADDLE:
+            network = self.model
+            try:
+                with runtime.on_device(self._device):
+                    self.engine = cached.make(folder, network, self.normalization, self.image_size, precision)
+            except ArithmeticError as error:
+                print(f"{error}; dygraph computes, slower", file=sys.stderr)
+                self.engine = Dygraph(lambda: self.model, self.normalization, device=self._device, precision=precision,
+                                      source=self.source)
 
     def __call__(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the probability of each class, float64 (N, C). Raises UserError for an unreadable file."""
@@ -121,17 +147,14 @@ class Predictor:
 
         Raises UserError for an unreadable file, and for answers that are not finite.
         """
-        return self._run(self._logits, images, batch_size, self.tta)
+        return self._run(lambda pixels: self.engine(pixels).logits, images, batch_size, self.tta)
 
     def features(self, images: Source | Sequence[Source], *, batch_size: int = 64) -> np.ndarray:
         """Return the last layer before the head, float32 (N, F), of the plain view.
 
         Raises UserError for an unreadable file, and for a network that does not tell them.
         """
-        if not hasattr(self.model, "forward_features"):
-            raise UserError(f"{self.source}: its network, {type(self.model).__name__}, has no method forward_features(images), "
-                            f"which returns the last layer before the head; add one")
-        return self._run(partial(self._dygraph, self.model.forward_features), images, batch_size, "none")
+        return self._run(self._features, images, batch_size, "none")
 
     def verdict(self, probabilities: np.ndarray) -> dict | None:
         """Return the answer of a yes-or-no network to one picture; None for other networks.
@@ -153,27 +176,13 @@ class Predictor:
         compute = partial(self, batch_size=batch_size)
         return computed(paths, compute, size=size_for(self.image_size, self.tta), batch_size=batch_size)
 
-    def _logits(self, images: np.ndarray) -> np.ndarray:
-        if self._exported and not self._engine:
-            with _PADDLE:                          # one thread exports, the others wait for that
-                if self._exported and not self._engine:
-                    self._export(self._exported, images)
-        return self._engine(images) if self._engine else self._dygraph(self.model, images)
-
-    def _export(self, folder: Path, images: np.ndarray) -> None:
-        from . import export
-        try:
-            with runtime.on_device(self._device):
-                self._engine = export.make(folder, self.model, self.image_size)
-        except ArithmeticError as error:
-            self._check(self._dygraph(self.model, images[:1]))         # the cause, if the weights are broken
-            print(f"{error}; dygraph computes, slower", file=sys.stderr)
-            self._exported = None
-
-    def _dygraph(self, function: Callable[["Tensor"], "Tensor"], images: np.ndarray) -> np.ndarray:
-        import paddle
-        with _PADDLE, runtime.on_device(self._device), runtime.evaluating(self.model):
-            return function(paddle.to_tensor(images)).numpy()
+    def _features(self, pixels: np.ndarray) -> np.ndarray:
+        if isinstance(self.engine, Dygraph):
+            return self.engine.features(pixels)
+        found = self.engine(pixels).features
+        if found is None:
+            raise UserError(f"{self.source}: its network tells no features, as it has no method forward_features")
+        return found
 
     def _run(self, function: Callable[[np.ndarray], np.ndarray], images: Source | Sequence[Source], batch_size: int,
              tta: str) -> np.ndarray:
@@ -183,8 +192,7 @@ class Predictor:
         out = []
         for start in range(0, len(images), batch_size):
             part = [decode(image, self.image_size) for image in images[start:start + batch_size]]
-            views = [function(np.ascontiguousarray(view))
-                     for view in eval_views(part, self.image_size, self.normalization, tta)]
+            views = [function(np.ascontiguousarray(view)) for view in eval_views(part, self.image_size, tta)]
             out.append(views[0] if tta == "none" else metrics.mean_of_views(views))
         return self._check(np.concatenate(out))
 

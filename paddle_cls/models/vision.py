@@ -117,16 +117,17 @@ class SqueezeNet(_Served, paddles.SqueezeNet):
         super().__init__(*args, **kwargs)
         self.with_pool = False
 
-    def _map(self, images: paddle.Tensor) -> paddle.Tensor:
+    def forward_map(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the last fire module's output, float32 (N, 512, h, w)."""
         check_size(self, images)
-        return self.before_head(images)       # (N, 512, h, w)
+        return self.before_head(images)
 
     def forward_features(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the mean of the last fire module over the image, float32 (N, 512)."""
-        return paddle.flatten(self._avg_pool(self._map(images)), 1)
+        return paddle.flatten(self._avg_pool(self.forward_map(images)), 1)
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        x = self._conv9(self._drop(self._map(images)))
+        x = self._conv9(self._drop(self.forward_map(images)))
         return paddle.flatten(self._avg_pool(F.relu(x) if x.shape[1] > 1 else x), 1)
 
 
@@ -152,10 +153,10 @@ class GoogLeNet(_Served, paddles.GoogLeNet):
         return paddle.flatten(self._drop(x), 1), first, second
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor | tuple[paddle.Tensor, list[tuple[float, paddle.Tensor]]]:
+        if not self.training:
+            return self._fc_out(self.forward_features(images))
         x, first, second = self._maps(images)
         logits = self._fc_out(x)
-        if not self.training:
-            return logits
         first = F.relu(self._fc_o1(paddle.flatten(F.relu(self._conv_o1(first)), 1)))
         second = F.relu(self._fc_o2(paddle.flatten(F.relu(self._conv_o2(second)), 1)))
         return logits, [(0.3, self._out1(self._drop_o1(first))), (0.3, self._out2(self._drop_o2(second)))]

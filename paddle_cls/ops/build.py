@@ -15,7 +15,7 @@ from ..system import cache, orphans
 from ..system.files import locked, part_name
 
 HERE = Path(__file__).parent
-OWN_HEADERS = ("lanes.h", "network.h", "onednn.h", "plan.h")
+OWN_HEADERS = ("lanes.h", "onednn.h")
 SOURCES = tuple(sorted(file.name for file in HERE.glob("*.cc")))
 ONEDNN = "onednn-devel==2025.0.1"  # oneDNN 3.6 headers; they fit the 3.2 of Paddle 2.6 and the 3.6 of Paddle 3.3
 _loaded: list[Path] = []
@@ -23,10 +23,6 @@ _loaded: list[Path] = []
 
 class Unavailable(Exception):
     """The operators cannot be had here; the message says why and what helps, in one line."""
-
-
-class NoCache(Unavailable):
-    """There is no folder to keep them in. An export of a network fails for the same reason and prints it."""
 
 
 def cache_folder() -> Path:
@@ -179,12 +175,12 @@ def load() -> Path:
     try:
         folder = cache_folder()
         if not cache.lasts():
-            raise NoCache(f"there is no folder to keep them in; set HOME, or name one with {cache.VARIABLE}")
+            raise Unavailable(f"there is no folder to keep them in; set HOME, or name one with {cache.VARIABLE}")
         cache.private(folder)
     except UserError as error:
-        raise NoCache(str(error)) from None
+        raise Unavailable(str(error)) from None
     except OSError as error:
-        raise NoCache(f"{folder}: cannot be written ({error.strerror or error}); {cache.REMEDY}") from None
+        raise Unavailable(f"{folder}: cannot be written ({error.strerror or error}); {cache.REMEDY}") from None
     target = folder / f"ops-{_key(compiler)}.so"
     try:
         with locked(target.with_suffix(".lock"), wait=True):

@@ -18,7 +18,6 @@ import numpy as np
 
 from ..errors import UserError, printable, unknown
 from ..inference.answer import cell, csv_line, written
-from ..system import runtime
 from ..system.files import replaced, writing
 from .settings.command_line import parse
 from .settings.fields import FeaturesConfig
@@ -97,8 +96,6 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--output {config.output}: {unknown('kind of file', config.output.suffix, KINDS)}")
     found = Found(config.pictures, "")
     check_output(config.output, found.named)
-    runtime.prepare()
-    runtime.load_paddle()
     from ..inference.decoding import computed
     from ..inference.predictor import Predictor
     predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, model=config.model)

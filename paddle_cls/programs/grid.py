@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..errors import UserError, report_all
 from ..formats import markdown
-from ..formats.plain_yaml import shown
+from ..formats.decimals import shown
 from ..parallel import launch
 from ..system import runtime, stopping
 from ..system.files import write_bytes, write_text, writing

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from .. import named
 from ..errors import UserError, printable, unknown
 from ..inference.answer import FORMATS, STREAMED, Answer, csv_header, top, written
-from ..system import console, runtime, stopping
+from ..system import console, stopping
 from ..system.files import replaced, write_text, writing
 from .settings.command_line import parse
 from .settings.fields import InferConfig
@@ -120,11 +120,10 @@ def main(argv: list[str]) -> int:
         if config.output and config.format in GROWING:
             stack.enter_context(alone(config.output))
             growing = Growing(config.output, config.format, resume=config.resume)
-        runtime.prepare()
-        runtime.load_paddle()
         write = FORMATS[config.format] if config.format in FORMATS else named.load(config.format, "--format")
         from ..inference.predictor import Predictor
-        predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model)
+        predictor = Predictor.from_checkpoint(config.checkpoint, device=config.device, tta=config.tta, model=config.model,
+                                              precision=config.precision)
 
         def introduce() -> None:
             console.tell(console_lines.answering(predictor.source, predictor.metrics))

@@ -4,7 +4,6 @@ Evaluates a checkpoint on the validation split of its data set and writes RUN/re
 metrics and pictures inside), figures.json, and each picture as PNG. A second run replaces its own report.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,10 @@ from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES
 from ..system import runtime
 from ..system.files import read_bytes, replacing, writing
-from .settings.command_line import parse, read_yaml
-from .settings.fields import Config, ReportConfig
-from .settings.own_code import check_named
-from .shared import console_lines, setup
+from .settings.command_line import parse
+from .settings.fields import ReportConfig
+from .shared import console_lines, output_folder, setup
+from .shared.run_folder import run_settings
 
 if TYPE_CHECKING:
     from ..data.reader import Split
@@ -37,16 +36,18 @@ def main(argv: list[str]) -> int:
     runtime.prepare()
     runtime.set_device(options.device)             # where the heat maps are computed
     from ..checkpoints import checkpoint
+    from ..checkpoints.locate import locate
     from ..evaluation import page
-    path = checkpoint.locate(options.run)
+    path = locate(options.run)
     info = checkpoint.read_info(path)
     config = run_settings(options, path.parent)
     folder = (options.output or path.parent / "report").resolve()
     check_folder(folder)
     with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
         from ..inference.predictor import Predictor
-        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta, model=options.model)
-        split = getattr(setup.load_for(predictor, path, config), options.split)
+        predictor = Predictor.from_checkpoint(path, device=options.device, tta=options.tta, model=options.model,
+                                              precision=options.precision)
+        split = getattr(setup.load_for(predictor, config), options.split)
         if split is None:
             raise UserError(f"--split {options.split}: the run kept no images apart (--holdout); use val or train")
         results, pngs = judge(predictor, split, pictures=options.pictures, batch_size=min(BATCH, config.eval_batch_size))
@@ -62,34 +63,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def run_settings(options: ReportConfig, folder: Path) -> Config:
-    """Return the settings of the run in `folder`, with the data that `options` name instead. Raises UserError."""
-    file = folder / "config.yaml"
-    if file.exists():
-        config = Config(**read_yaml(file))
-    elif options.dataset:
-        config = Config(dataset=options.dataset)
-    else:
-        raise UserError(f"{file}: missing, and it says what the network was trained on; name that with --dataset")
-    if options.dataset not in (None, config.dataset):
-        config = Config(dataset=options.dataset)   # nothing that was set for another data set goes with it
-    check_named(config, {"dataset"} if options.dataset else set(), file, ("dataset",))
-    return dataclasses.replace(config, output_dir=folder, data_dir=options.data_dir or config.data_dir)
-
-
 def check_folder(folder: Path) -> None:
     """Raise UserError unless `folder` can be made, is empty, or holds a report and nothing else."""
-    if not folder.parent.is_dir():
-        raise UserError(f"--output {folder}: there is no folder {folder.parent}; make it first")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output {folder}: is a file; name a folder")
-    names = {file.name for file in folder.iterdir()} if folder.exists() else set()
     try:
         own = schema.report_files(read_bytes(folder / "figures.json", MOST_BYTES))
     except OSError:
         own = set()
-    if names - own:
-        raise UserError(f"--output {folder}: holds {min(names - own)}, which is no part of a report; choose another folder")
+    output_folder.check(folder, own, "a report")
 
 
 def judge(predictor: "Predictor", split: "Split", *, pictures: int, batch_size: int) -> tuple[dict, dict[str, bytes]]:

@@ -63,17 +63,14 @@ def start(config: Config, world: World) -> int:
 
 def evaluate(config: Config) -> int:
     """Print the metrics of a checkpoint on the validation split, as one JSON line."""
-    runtime.load_paddle()
-    from ..checkpoints import checkpoint
     from ..evaluation import metrics
     from ..inference.predictor import Predictor
-    path = checkpoint.locate(config.checkpoint or config.folder)
-    predictor = Predictor.from_checkpoint(path, device=config.device, tta=config.tta,
+    predictor = Predictor.from_checkpoint(config.checkpoint or config.folder, device=config.device, tta=config.tta,
                                           model=config.model if is_named(config.model) else None)
-    data = setup.load_for(predictor, path, config)
+    data = setup.load_for(predictor, config)
     logits = setup.predict(predictor, data.val, config.eval_batch_size)
     figures = metrics.classification(logits, data.val.labels, threshold=predictor.threshold).flat()
-    print(json.dumps({"checkpoint": str(path), "tta": config.tta, **figures}, ensure_ascii=False))
+    print(json.dumps({"checkpoint": str(predictor.source), "tta": config.tta, **figures}, ensure_ascii=False))
     return 0
 
 

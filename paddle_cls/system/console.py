@@ -6,7 +6,8 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 PIPE_CLOSED = 141                                  # exit status, what a shell gives for a program that SIGPIPE ended
@@ -71,6 +72,26 @@ def libraries_on_stderr() -> Iterator[None]:
     All threads' output goes there meanwhile. Descriptor 1 is the old one again afterwards, whatever happens; where 1 or 2 is
     closed all stays as it is.
     """
+    with _stdout_as(2):
+        yield
+
+
+@contextlib.contextmanager
+def libraries_kept() -> Iterator[Callable[[], str]]:
+    """Keep all that is printed on stdout inside the block, by Python too; the function given returns it, so far.
+
+    For a library that tells its progress on stdout, and its errors among it. All threads' output goes there meanwhile.
+    """
+    with tempfile.TemporaryFile() as file, contextlib.redirect_stdout(io.StringIO()) as text, _stdout_as(file.fileno()):
+        def kept() -> str:
+            _flush_all()                           # C's part
+            file.seek(0)
+            return file.read().decode(errors="replace") + text.getvalue()
+        yield kept
+
+
+@contextlib.contextmanager
+def _stdout_as(descriptor: int) -> Iterator[None]:
     _flush_all()
     try:
         kept = os.dup(1)
@@ -79,7 +100,7 @@ def libraries_on_stderr() -> Iterator[None]:
         return
     try:
         with contextlib.suppress(OSError):
-            os.dup2(2, 1)
+            os.dup2(descriptor, 1)
         yield
     finally:
         try:

@@ -14,16 +14,18 @@ from . import console, stopping
 def reported(program: str) -> Iterator[None]:
     """Turn a UserError inside the block into one line on stderr and exit status 2, and a signal into status 128 + its number.
 
-    An OSError without a better message and too little memory are treated like a UserError. If the reader of a pipe has left, the
-    block ends with status 141 and without a message. Of several processes, the first one prints. The others lose their connection
-    to it then. They wait before they say so; mostly they have been ended by then.
+    An OSError without a better message, too little memory and a missing package are treated like a UserError. If the reader of a
+    pipe has left, the block ends with status 141 and without a message. Of several processes, the first one prints. The others
+    lose their connection to it then. They wait before they say so; mostly they have been ended by then.
     """
     console.prepare()
     first = not os.environ.get("PADDLE_TRAINER_ID", "").strip("0").isdigit() or "PADDLE_TRAINERS_NUM" not in os.environ
     try:
         with stopping.at_once(), console.flushed():
             yield
-    except (UserError, OSError, MemoryError) as error:
+    except (UserError, OSError, MemoryError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "paddle_cls":
+            raise
         if not first:
             time.sleep(3)
         console.tell(f"{program}: error: {one_line(describe(error))}")

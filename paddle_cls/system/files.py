@@ -189,6 +189,18 @@ def _lock(descriptor: int, wait: bool) -> None:
 
 
 @contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in `folder`, which is gone after the block. Raises UserError where it cannot be made."""
+    with writing(folder):
+        part = part_name(folder)
+        part.mkdir()
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield a new hidden folder beside `folder`. It replaces `folder` after the block; after an error nothing has changed.
 
@@ -196,22 +208,18 @@ def replacing(folder: Path) -> Iterator[Path]:
     Raises UserError where nothing can be written.
     """
     old, lock = (folder.with_name(f".{folder.name}.{word}") for word in ("old", "lock"))
-    with writing(folder):
-        with locked(lock, wait=True):
-            if old.exists() and not folder.exists():           # killed between the two renamings below
-                os.replace(old, folder)
-        part = part_name(folder.parent)
-        part.mkdir()
-    try:
+    with writing(folder), locked(lock, wait=True):
+        if old.exists() and not folder.exists():           # killed between the two renamings below
+            os.replace(old, folder)
+    with scratch(folder.parent) as part:
         yield part
         with writing(folder):
-            for file in part.iterdir():
-                sync(file)
+            for file in part.rglob("*"):
+                if file.is_file():
+                    sync(file)
             with locked(lock, wait=True):
                 shutil.rmtree(old, ignore_errors=True)
                 if folder.exists():
                     os.replace(folder, old)
                 os.replace(part, folder)
                 shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.metadata
 import os
 import sys
 import threading
@@ -121,8 +122,22 @@ def on_device(device: str | None) -> Iterator[None]:
         paddle.set_device(before)
 
 
+def version_of(*names: str) -> str:
+    """Return the version of the first of these distributions that is installed, without loading it; "" where none is."""
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
+
+
 def device_for(name: str) -> str:
-    """Return Paddle's name, "cpu" or "gpu:0", of "cpu", "gpu", or ("auto") a GPU if there is one. Raises UserError."""
+    """Return Paddle's name, "cpu" or "gpu:0", of "cpu", "gpu", or ("auto") a GPU if there is one. Raises UserError.
+
+    Paddle is not loaded for "cpu", and for "auto" only where a GPU may be.
+    """
+    may_have_one = "paddle" in sys.modules or (_gpu_driver() and version_of("paddlepaddle-gpu"))
+    if name == "cpu" or (name == "auto" and not may_have_one):
+        return "cpu"
     load_paddle()
     import paddle
     gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0

@@ -3,16 +3,26 @@
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
-import cv2
 import numpy as np
 
 from . import environment, runtime
 
 
 @functools.cache
+def opencv() -> Any:
+    """Return OpenCV, the module cv2, set to one thread a call: an image is too small to be shared out.
+
+    It is loaded here, as that takes as long as answering for a picture. Raises ImportError where it is not installed.
+    """
+    import cv2
+    cv2.setNumThreads(1)
+    return cv2
+
+
+@functools.cache
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    cv2.setNumThreads(1)                           # an image is too small to be shared out
     count = max(1, runtime.cores() // environment.rank_and_size()[1])
     return ThreadPoolExecutor(count, "images"), count
 

@@ -11,6 +11,7 @@ import paddle
 
 from ..checkpoints import checkpoint
 from ..checkpoints.info import CheckpointInfo, Description
+from ..checkpoints.storage import exists
 from ..checkpoints.weights import fitting
 from ..data.reader import Batch
 from ..errors import NotFinite, UserError, describe
@@ -140,7 +141,7 @@ class Run:
             with writing(path):
                 for name in ("best", "last"):
                     checkpoint.finish(self.folder / name)
-        if not checkpoint.exists(path):
+        if not exists(path):
             return False
         info = checkpoint.read_info(path)
         before = info.to_dictionary()

@@ -10,6 +10,7 @@ import pytest
 
 from paddle_cls.checkpoints import checkpoint
 from paddle_cls.checkpoints.info import CheckpointInfo, Description
+from paddle_cls.checkpoints.storage import exists
 from paddle_cls.errors import UserError
 from paddle_cls.models import build_model
 from paddle_cls.training.optimizers import build_optimizer, initial_state
@@ -151,7 +152,7 @@ def test_a_first_save_that_crashed_left_no_checkpoint(tmp_path, monkeypatch):
         crash_at(patch, 2)
         with pytest.raises(Crash):
             save(tmp_path / "last")
-    assert not checkpoint.exists(tmp_path / "last")
+    assert not exists(tmp_path / "last")
 
 
 def test_a_full_disk_keeps_the_old_one(tmp_path, monkeypatch):

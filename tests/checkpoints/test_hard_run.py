@@ -19,6 +19,8 @@ from test_train import start, tiny  # noqa: F401 (a fixture)
 from benchmarks.runs import table
 from paddle_cls.checkpoints import checkpoint, storage
 from paddle_cls.checkpoints.info import CheckpointInfo
+from paddle_cls.checkpoints.locate import locate
+from paddle_cls.checkpoints.storage import exists
 from paddle_cls.checkpoints.weights import read_state
 from paddle_cls.errors import UserError
 from paddle_cls.inference.predictor import Predictor
@@ -59,7 +61,7 @@ def test_figures_that_are_not_finite_are_not_written(tmp_path):
         Log(tmp_path, active=False).scalars(3, {"val/loss": float("nan")})
     with pytest.raises(ArithmeticError, match="the figures are not finite"):
         save(tmp_path / "last", metrics={"val/loss": float("inf")})
-    assert not checkpoint.exists(tmp_path / "last")
+    assert not exists(tmp_path / "last")
 
 
 def test_a_split_that_is_no_utf8(refused, here):
@@ -189,7 +191,7 @@ def test_a_place_that_cannot_be_looked_at_is_passed_over(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
     with socket.socket(socket.AF_UNIX) as place:
         place.bind(str(tmp_path / "one/socket"))
-    assert checkpoint.locate(None, tmp_path) == tmp_path / "one/last"
+    assert locate(None, tmp_path) == tmp_path / "one/last"
 
 
 def writer(number: int, folder: Path) -> None:
@@ -220,17 +222,17 @@ def test_find(tmp_path):
     save(tmp_path / "two" / "last")
     for name in ("last.json", "last.pdopt", "last.pdparams"):
         os.utime(tmp_path / "one" / name, (2**31, 2**31))              # newer than the other
-    assert checkpoint.locate(None, tmp_path) == tmp_path / "one" / "last"
+    assert locate(None, tmp_path) == tmp_path / "one" / "last"
     shutil.copytree(tmp_path / "one", tmp_path / "three")
     for name in ("best.json", "best.pdparams"):
         shutil.copy(tmp_path / "three" / name.replace("best", "last"), tmp_path / "three" / name)
-    assert checkpoint.locate(tmp_path / "three") == tmp_path / "three" / "best"
+    assert locate(tmp_path / "three") == tmp_path / "three" / "best"
     for place in ("last", "last.json", "last.pdparams"):
-        assert checkpoint.locate(tmp_path / "three" / place) == tmp_path / "three" / "last"
+        assert locate(tmp_path / "three" / place) == tmp_path / "three" / "last"
     with pytest.raises(UserError, match="no checkpoint under .*; train one first: python train.py"):
-        checkpoint.locate(None, tmp_path / "nothing")
+        locate(None, tmp_path / "nothing")
     with pytest.raises(UserError, match="no such checkpoint"):
-        checkpoint.locate(tmp_path / "one" / "first.pdparams")
+        locate(tmp_path / "one" / "first.pdparams")
     (tmp_path / "one" / "alone.pdparams").write_bytes(b"")
     with pytest.raises(UserError, match=r"has no alone\.json beside it"):
-        checkpoint.locate(tmp_path / "one" / "alone.pdparams")
+        locate(tmp_path / "one" / "alone.pdparams")

@@ -14,19 +14,22 @@ import pytest
 from fakes import rgb
 from PIL import Image
 
-from paddle_cls.inference import export, plan
+from paddle_cls.data.images.transforms import CIFAR10
+from paddle_cls.errors import UserError
+from paddle_cls.inference import cached
 from paddle_cls.models import build_model
 from paddle_cls.programs import infer
 from paddle_cls.system import cache
 
+PROGRAM, WEIGHTS = "network.xml", "network.bin"
 ANSWERING = "answers by run/best: validation accuracy 0.100, epoch 1\n"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """The folder of an exported ResNet-8, with a plan; not to be changed."""
+    """The folder of an exported ResNet-8, not to be changed."""
     folder = tmp_path_factory.mktemp("made") / "export"
-    export.make(folder, build_model("resnet", 10, depth=8), 32)
+    cached.make(folder, build_model("resnet", 10, depth=8), CIFAR10, 32)
     return folder
 
 
@@ -34,39 +37,22 @@ def made(tmp_path_factory) -> Path:
 def entry(made, tmp_path) -> Path:
     """A copy of `made`, in a private folder."""
     shutil.copytree(made, tmp_path / "export")
-    assert export.load_cached(tmp_path / "export")
+    assert cached.load(tmp_path / "export")
     return tmp_path / "export"
 
 
-def with_plan(entry: Path, change) -> None:
-    """Change the arrays of the plan as `change` does, and write the sums that an attacker can: right ones, without the key."""
-    with np.load(entry / export.PLAN) as data:
-        arrays = dict(data)
-    change(arrays)
-    np.savez(entry / export.PLAN, **arrays)
-    with_sums(entry)
-
-
 def with_sums(entry: Path, **changed: str) -> None:
-    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in entry.iterdir() if path.name != export.SUMS}
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in entry.iterdir() if path.name != cached.SUMS}
     content = json.dumps(sums | changed).encode()
-    (entry / export.SUMS).write_bytes((entry / export.SUMS).read_bytes()[:cache.SEAL + 1] + content)
+    (entry / cached.SUMS).write_bytes((entry / cached.SUMS).read_bytes()[:cache.SEAL + 1] + content)
     (entry / "sha256.json").write_bytes(content)   # as earlier versions had them
     (entry / "sha256.json").unlink()
 
 
-def random_code(seed: int):
-    def change(arrays: dict) -> None:
-        rng = np.random.default_rng(seed)
-        code = arrays["code"]
-        code[rng.integers(0, len(code), 5)] = rng.choice([-1, 0, 1, 1e9, 1e300, np.nan, 2**40], 5)
-    return change
-
-
-def replayed(entry: Path) -> None:
-    shutil.copytree(entry, entry.with_name("another"))
-    shutil.rmtree(entry)
-    entry.with_name("another").rename(entry.with_name("network"))
+def with_weights(entry: Path, content: bytes) -> None:
+    """Change the weights, and write the sums that an attacker can: right ones, without the key."""
+    (entry / WEIGHTS).write_bytes(content)
+    with_sums(entry)
 
 
 def instead(path: Path, plant) -> None:
@@ -75,25 +61,24 @@ def instead(path: Path, plant) -> None:
 
 
 DAMAGES = {
-    **{f"hostile plan {number}": lambda entry, number=number: with_plan(entry, random_code(number))
-       for number in (0, 2, 3, 4, 5, 6, 8, 9, 11)},
-    "plan classes 1e9": lambda entry: with_plan(entry, lambda arrays: arrays.update(classes=10**9)),
-    "plan without weights": lambda entry: with_plan(entry, lambda arrays: [arrays.pop(str(i)) for i in range(len(arrays) - 2)]),
-    "sums [1]": lambda entry: (entry / export.SUMS).write_text("[1]"),
-    "sums [1] behind a seal": lambda entry: (entry / export.SUMS).write_text("0" * 64 + "\n[1]"),
-    "sums deep": lambda entry: (entry / export.SUMS).write_text("0" * 64 + "\n" + "[" * 50_000),
+    "hostile weights": lambda entry: with_weights(entry, (entry / WEIGHTS).read_bytes()[::-1]),
+    "no weights": lambda entry: with_weights(entry, b""),
+    "hostile network": lambda entry: ((entry / PROGRAM).write_text("<net>"), with_sums(entry)),
+    "sums [1]": lambda entry: (entry / cached.SUMS).write_text("[1]"),
+    "sums [1] behind a seal": lambda entry: (entry / cached.SUMS).write_text("0" * 64 + "\n[1]"),
+    "sums deep": lambda entry: (entry / cached.SUMS).write_text("0" * 64 + "\n" + "[" * 50_000),
     "sums with a path": lambda entry: with_sums(entry, **{"../x": "0"}),
-    "sums large": lambda entry: os.truncate(entry / export.SUMS, 1 << 40),
-    "sha256.json fifo": lambda entry: instead(entry / export.SUMS, os.mkfifo),
-    "sums folder": lambda entry: instead(entry / export.SUMS, os.mkdir),
-    "sums link": lambda entry: instead(entry / export.SUMS, lambda path: path.symlink_to("/dev/zero")),
-    "plan fifo": lambda entry: instead(entry / export.PLAN, os.mkfifo),
-    "plan folder": lambda entry: instead(entry / export.PLAN, os.mkdir),
-    "weights link": lambda entry: instead(entry / export.WEIGHTS, lambda path: path.symlink_to("/dev/zero")),
-    "weights link to the same": lambda entry: ((entry / export.WEIGHTS).rename(entry.with_name("far")),
-                                               (entry / export.WEIGHTS).symlink_to(entry.with_name("far"))),
+    "sums large": lambda entry: os.truncate(entry / cached.SUMS, 1 << 40),
+    "sha256.json fifo": lambda entry: instead(entry / cached.SUMS, os.mkfifo),
+    "sums folder": lambda entry: instead(entry / cached.SUMS, os.mkdir),
+    "sums link": lambda entry: instead(entry / cached.SUMS, lambda path: path.symlink_to("/dev/zero")),
+    "network fifo": lambda entry: instead(entry / PROGRAM, os.mkfifo),
+    "network folder": lambda entry: instead(entry / PROGRAM, os.mkdir),
+    "weights link": lambda entry: instead(entry / WEIGHTS, lambda path: path.symlink_to("/dev/zero")),
+    "weights link to the same": lambda entry: ((entry / WEIGHTS).rename(entry.with_name("far")),
+                                               (entry / WEIGHTS).symlink_to(entry.with_name("far"))),
     "another file": lambda entry: (entry / "inference.pdmodel").write_bytes(b"x"),
-    "of an earlier version": lambda entry: (entry / export.SUMS).rename(entry / "sha256.json"),
+    "of an earlier version": lambda entry: (entry / cached.SUMS).rename(entry / "sha256.json"),
     "another's": lambda entry: entry.chmod(0o777),
     "a link": lambda entry: (entry.rename(entry.with_name("far")), entry.symlink_to(entry.with_name("far"))),
     "a fifo": lambda entry: (shutil.rmtree(entry), os.mkfifo(entry)),
@@ -107,33 +92,26 @@ def test_nothing_that_was_changed_reaches_native_code_and_it_is_made_anew(entry,
     before = key.read_bytes()
     damage(entry)
     with monkeypatch.context() as patch:
-        patch.setattr(plan.Plan, "load", lambda file: pytest.fail("parsed"))
-        patch.setattr(export, "PaddleInference", lambda folder: pytest.fail("loaded"))
-        assert export.load_cached(entry) is None
+        patch.setattr(cached, "ENGINES", {suffix: lambda *_, **__: pytest.fail("loaded") for suffix in (".xml", ".json")})
+        assert cached.load(entry) is None
     with monkeypatch.context() as patch:           # what takes seconds: copied instead
-        patch.setattr(export, "export", lambda model, size, folder: (folder.mkdir(), (folder / export.WEIGHTS).write_text("new")))
-        export.make(entry, None, 32)
-        assert export._intact(entry) and (entry / export.WEIGHTS).read_text() == "new"
+        patch.setattr(cached, "export", lambda *given: (given[3].mkdir(), (given[3] / WEIGHTS).write_text("new")))
+        cached.make(entry, None, CIFAR10, 32)
+        assert cached._intact(entry) and (entry / WEIGHTS).read_text() == "new"
     key.write_bytes(before)
 
 
 def test_an_export_is_not_taken_for_another_networks(entry):
     replaced = entry.with_name("another network")
     entry.rename(replaced)
-    assert export.load_cached(replaced) is None
+    assert cached.load(replaced) is None
     replaced.rename(entry)
-    assert export.load_cached(entry)
+    assert cached.load(entry)
 
 
-def test_a_plan_that_is_put_beside_a_network_without_one_is_not_taken(entry, monkeypatch):
-    content = (entry / export.PLAN).read_bytes()
-    (entry / export.PLAN).unlink()
-    sums = json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in entry.iterdir()
-                       if path.name != export.SUMS})
-    (entry / export.SUMS).write_bytes(cache.seal(export._label(entry), sums.encode()))
-    assert isinstance(export.load_cached(entry), export.PaddleInference)
-    (entry / export.PLAN).write_bytes(content)
-    assert export.load_cached(entry) is None
+def test_another_network_that_is_put_beside_it_is_not_taken(entry):
+    (entry / "network.json").write_bytes(b"{}")
+    assert cached.load(entry) is None
 
 
 def test_infer_answers_as_before_when_its_cache_was_changed(call, here):
@@ -141,9 +119,9 @@ def test_infer_answers_as_before_when_its_cache_was_changed(call, here):
     flags = "--image", "good.png", "--checkpoint", "run", "--device", "cpu"
     first = call(infer, *flags)
     folder, = Path("cache/exports").iterdir()
-    with_plan(folder, random_code(6))
+    with_weights(folder, bytes(8))
     again = call(infer, *flags)
-    assert (again.status, again.out, again.err) == (0, first.out, ANSWERING) and export.load_cached(folder.absolute())
+    assert (again.status, again.out, again.err) == (0, first.out, ANSWERING) and cached.load(folder.absolute())
 
 
 def test_a_cache_that_others_may_write_is_told_once_and_not_used(call, here):
@@ -164,28 +142,28 @@ def test_a_network_that_gives_no_number_is_refused(call, here):
     network = build_model("resnet", 10, depth=8)
     network.set_state_dict(weights)
     message = r"^the network's answers are no numbers \(NaN or infinity\); use another checkpoint$"
-    with pytest.raises(export.UserError, match=message):
-        export.make(here / "cache" / "exports" / "a", network, 32)
+    with pytest.raises(UserError, match=message):
+        cached.make(here / "cache" / "exports" / "a", network, CIFAR10, 32)
     assert not list((here / "cache" / "exports").iterdir())
 
 
 def fake_export(monkeypatch) -> None:
-    monkeypatch.setattr(export, "export", lambda model, size, folder: (folder.mkdir(), (folder / "weights").write_text("w")))
-    monkeypatch.setattr(export, "PaddleInference", lambda folder: folder)
+    monkeypatch.setattr(cached, "export", lambda *given: (given[3].mkdir(), (given[3] / "network.xml").write_text("w")))
+    monkeypatch.setattr(cached, "ENGINES", {".xml": lambda file, precision: file})
 
 
 def test_clearing_removes_exports_only(tmp_path, monkeypatch):
     """A folder of the user's own with 10 entries lost 3."""
     fake_export(monkeypatch)
-    monkeypatch.setattr(export, "KEPT", 2)
+    monkeypatch.setattr(cached, "KEPT", 2)
     for number in range(10):
         (tmp_path / f"mine{number}").mkdir()
         (tmp_path / f"mine{number}" / "file").write_text("mine")
         os.utime(tmp_path / f"mine{number}", (0, 0))
-    (tmp_path / "mine0" / export.SUMS).write_text("0" * 64 + "\n{}")
+    (tmp_path / "mine0" / cached.SUMS).write_text("0" * 64 + "\n{}")
     (tmp_path / "link").symlink_to(tmp_path / "mine1")
     for number in range(5):
-        export.make(tmp_path / str(number), None, 32)
+        cached.make(tmp_path / str(number), None, CIFAR10, 32)
         os.utime(tmp_path / str(number), (number, number))
         if number == 0:
             shutil.copytree(tmp_path / "0", tmp_path / "copy")         # under another name it is the user's
@@ -197,8 +175,8 @@ def test_clearing_removes_exports_only(tmp_path, monkeypatch):
     assert all((tmp_path / f"mine{number}" / "file").read_text() == "mine" for number in range(10))
 
 
-@pytest.mark.parametrize("module, step", [(os, "mkdir"), (os, "chmod"), (export, "hash_of"), (cache, "seal"), (cache, "remove"),
-                                          (os, "replace"), (export, "_forget_oldest")], ids=lambda value: str(value)[-20:])
+@pytest.mark.parametrize("module, step", [(os, "mkdir"), (os, "chmod"), (cached, "hash_of"), (cache, "seal"), (cache, "remove"),
+                                          (os, "replace"), (cached, "_forget_oldest")], ids=lambda value: str(value)[-20:])
 def test_a_crash_at_any_moment_leaves_nothing_that_is_trusted(tmp_path, monkeypatch, module, step):
     """Killed between any two of the steps: the next process makes it anew and clears away what was left."""
     fake_export(monkeypatch)
@@ -209,21 +187,21 @@ def test_a_crash_at_any_moment_leaves_nothing_that_is_trusted(tmp_path, monkeypa
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)         # a killed process clears nothing away
         patch.setattr(module, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            export.make(tmp_path / "name", None, 32)
-    assert (export.load_cached(tmp_path / "name") is None) == (step != "_forget_oldest")
-    export.make(tmp_path / "name", None, 32)
-    assert export.load_cached(tmp_path / "name") and [path.name for path in tmp_path.iterdir()] == ["name"]
+            cached.make(tmp_path / "name", None, CIFAR10, 32)
+    assert (cached.load(tmp_path / "name") is None) == (step != "_forget_oldest")
+    cached.make(tmp_path / "name", None, CIFAR10, 32)
+    assert cached.load(tmp_path / "name") and [path.name for path in tmp_path.iterdir()] == ["name"]
 
 
 def test_several_make_the_same_export_at_once(tmp_path, monkeypatch, capsys):
     fake_export(monkeypatch)
     both = threading.Barrier(6)
-    make, problems = export._make, []
-    monkeypatch.setattr(export, "_make", lambda *arguments: (both.wait(10), make(*arguments))[1])
+    make, problems = cached._make, []
+    monkeypatch.setattr(cached, "_make", lambda *arguments: (both.wait(10), make(*arguments))[1])
 
     def work() -> None:
-        export.make(tmp_path / "name", None, 32)
-        if not export.load_cached(tmp_path / "name"):
+        cached.make(tmp_path / "name", None, CIFAR10, 32)
+        if not cached.load(tmp_path / "name"):
             problems.append("not found")
 
     threads = [threading.Thread(target=work) for _ in range(6)]

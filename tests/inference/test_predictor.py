@@ -14,9 +14,11 @@ from PIL import Image
 
 from paddle_cls.checkpoints import checkpoint
 from paddle_cls.checkpoints.info import hash_of
+from paddle_cls.checkpoints.storage import exists
 from paddle_cls.data.images.transforms import CIFAR10, decode, eval_transform
 from paddle_cls.data.sets import cifar10
 from paddle_cls.errors import UserError
+from paddle_cls.inference.engines import Outputs
 from paddle_cls.inference.predictor import Predictor
 from paddle_cls.models import build_model
 
@@ -135,10 +137,10 @@ def test_files_are_decoded_while_the_network_computes(predictor, files, monkeypa
         def __call__(self, images):
             if len(waited) < 3:                    # then no more files come
                 waited.append([decoded.acquire(timeout=5) for _ in range(2 if waited else 4)])
-            return np.zeros((len(images), 10), np.float32)
+            return Outputs(np.zeros((len(images), 10), np.float32), None)
 
     monkeypatch.setattr("paddle_cls.inference.decoding.decode", decode_and_tell)
-    monkeypatch.setattr(predictor, "_engine", Engine())
+    monkeypatch.setattr(predictor, "engine", Engine())
     assert len(list(predictor.files(files[:4] * 2, batch_size=2))) == 8
     assert waited == [[True] * 4, [True] * 2, [True] * 2]
 
@@ -208,4 +210,4 @@ def test_without_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"no checkpoint under output/; train one first: python train\.py .*--checkpoint"):
         Predictor.from_checkpoint()
-    assert not checkpoint.exists(tmp_path / "best")
+    assert not exists(tmp_path / "best")

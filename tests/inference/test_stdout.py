@@ -1,12 +1,14 @@
-"""What Paddle Inference prints does not get into a program's answer."""
+"""What engines and converters print does not get into a program's answer."""
 
 import ctypes
 
 import numpy as np
 import paddle
+import pytest
 from paddle import nn
 
-from paddle_cls.inference import export
+from paddle_cls.data.images.transforms import HALF
+from paddle_cls.inference import cached
 
 
 class MeanNet(nn.Layer):
@@ -20,9 +22,10 @@ class MeanNet(nn.Layer):
         return self.fc(paddle.mean(images, [2, 3]))
 
 
-def test_paddle_inference_prints_nothing_on_stdout(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(export, "_runner", lambda folder, tell=False: None)
-    export.export(MeanNet(), 8, tmp_path)
-    export.PaddleInference(tmp_path)(np.zeros((1, 3, 8, 8), np.float32))
+@pytest.mark.parametrize("openvino", [True, False])
+def test_engines_and_exports_print_nothing_on_stdout(openvino, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(cached, "has_openvino", lambda: openvino)
+    cached.make(tmp_path / "made", MeanNet(), HALF, 8)
+    cached.load(tmp_path / "made")(np.zeros((1, 8, 8, 3), np.uint8))
     ctypes.CDLL(None).fflush(None)
     assert capfd.readouterr().out == ""

@@ -20,6 +20,7 @@ from test_train import command, outcome, run, start, tiny  # noqa: F401 (tiny is
 
 from paddle_cls.checkpoints import checkpoint
 from paddle_cls.checkpoints.info import Description
+from paddle_cls.checkpoints.storage import exists
 from paddle_cls.data import reader
 from paddle_cls.errors import UserError
 from paddle_cls.evaluation import metrics
@@ -230,7 +231,7 @@ def test_a_closed_terminal_saves_and_its_dead_output_breaks_nothing(tiny, tmp_pa
     process.stderr.close()
     os.kill(process.pid, signal.SIGHUP)
     assert process.wait(30) in (129, 2)            # 2: the epoch's line broke first, and saved
-    assert checkpoint.exists(tmp_path / "run" / "last")
+    assert exists(tmp_path / "run" / "last")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends a process with its parent")

@@ -10,7 +10,7 @@ import pytest
 
 import paddle_cls
 from paddle_cls import EarlyStop, Predictor
-from paddle_cls.checkpoints import checkpoint
+from paddle_cls.checkpoints.storage import exists
 from paddle_cls.data import CIFAR10, HALF, Data, Split, load_data
 from paddle_cls.errors import UserError
 from paddle_cls.programs import train
@@ -93,7 +93,7 @@ def test_a_step_may_stop_it_too(tmp_path):
 
     done = own(tmp_path / "run", callbacks=[Four()])
     assert done.step == 4 and done.metrics["epoch"] == 1
-    assert checkpoint.exists(tmp_path / "run" / "last") and json.loads((tmp_path / "run" / "last.json").read_text())["step"] == 4
+    assert exists(tmp_path / "run" / "last") and json.loads((tmp_path / "run" / "last.json").read_text())["step"] == 4
 
 
 def state(*losses: float) -> State:

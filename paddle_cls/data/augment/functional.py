@@ -10,10 +10,12 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from ...system.threads import opencv
+
+cv2 = opencv()
 LUMA = np.array([0.299, 0.587, 0.114])             # grey of red, green and blue (ITU-R BT.601)
 _YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])         # grey, and two axes of colour
 

@@ -1,14 +1,18 @@
-"""JPEG by OpenCV: the same pixels as Pillow's in half the time. What is unusual is left to Pillow."""
+"""JPEG by OpenCV: the same pixels as Pillow's in half the time. Pillow has what is unusual, and all where OpenCV is missing."""
 
-import cv2
+import functools
+import importlib.util
+
 import numpy as np
+
+from ...system.threads import opencv
 
 MAX_PIXELS = 178_956_970                           # Pillow's limit; a photograph has fewer, a decompression bomb more
 START, END = b"\xff\xd8", b"\xff\xd9"
 _FRAMES = (0xC0, 0xC1, 0xC2)                       # start of a baseline, extended or progressive image
-_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)      # since OpenCV 4.11
-_WHOLE = cv2.IMREAD_COLOR if _RGB is None else _RGB
-_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+NO_MEMORY = -4                                     # the code of OpenCV's error
+_REDUCED = (8, 4, 2)                               # parts of a side that it can decode to
+_HAS_OPENCV = functools.cache(lambda: importlib.util.find_spec("cv2") is not None)
 
 
 def header(content: bytes) -> tuple[int, int] | None:
@@ -33,9 +37,11 @@ def decode(content: bytes, size: int | None = None) -> np.ndarray | None:
     say nothing.
     """
     sides = header(content)
-    if sides is None or sides[0] * sides[1] > MAX_PIXELS or not content.endswith(END):
+    if not _HAS_OPENCV() or sides is None or sides[0] * sides[1] > MAX_PIXELS or not content.endswith(END):
         return None
-    fits = (scale for scale in _REDUCED if size and min(sides) // (2 * size) >= scale)
-    how = _REDUCED.get(next(fits, 1), _WHOLE)
+    cv2 = opencv()
+    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)   # since OpenCV 4.11
+    scale = next((scale for scale in _REDUCED if size and min(sides) // (2 * size) >= scale), 1)
+    how = getattr(cv2, f"IMREAD_REDUCED_COLOR_{scale}") if scale > 1 else cv2.IMREAD_COLOR if rgb is None else rgb
     image = cv2.imdecode(np.frombuffer(content, np.uint8), how)
-    return image if image is None or how == _RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image if image is None or how == rgb else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import UserError
 from ...system.files import opened
-from ...system.threads import for_each, stacked
+from ...system.threads import for_each, opencv, stacked
 from . import jpeg
 from .source import Images
 
@@ -42,6 +41,7 @@ class Normalization:
         """Return float32 (B, 3, H, W) of uint8 (B, H, W, 3); quickest where the images lie channel by channel in memory."""
         scale, shift = 1 / (255 * np.array(self.std)), -np.array(self.mean) / np.array(self.std)
         out = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
+        add = opencv().addWeighted
         step = max(1, 2**18 // max(1, images[:1].size))          # images that fit in a core's cache
 
         def block(number: int) -> None:
@@ -49,7 +49,7 @@ class Normalization:
             out[part] = np.ascontiguousarray(images[part].transpose(0, 3, 1, 2))       # reordered as bytes, not as floats
             for channel, (factor, added) in enumerate(zip(scale, shift, strict=True)):
                 plane = out[part, channel].reshape(-1, out[0, 0].size)
-                cv2.addWeighted(plane, factor, plane, 0, added, plane)                 # in one go, unlike *= and +=
+                add(plane, factor, plane, 0, added, plane)         # in one go, unlike *= and +=
 
         for_each(block, -(-len(images) // step))
         return out
@@ -151,7 +151,7 @@ def _as_user_error(source: object) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from None
     except Exception as error:                     # in a broken file Pillow can fail in any way
-        if getattr(error, "code", None) == cv2.Error.StsNoMem:
+        if getattr(error, "code", None) == jpeg.NO_MEMORY:
             raise UserError(f"{source}: too little memory is free to decode it; free some, or shrink the picture") from None
         raise UserError(f"{source}: broken picture ({error})") from None
 
@@ -216,8 +216,13 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box))
 
 
+def eval_pixels(images: Images, size: int) -> np.ndarray:
+    """Return uint8 (B, size, size, 3) of pictures uint8 (H, W, 3) of any size: the one way to evaluate and infer."""
+    if isinstance(images, np.ndarray) and images.shape[1:3] == (size, size):
+        return images
+    return stacked(lambda number: resize(images[number], size), len(images), (size, size, 3), np.uint8)
+
+
 def eval_transform(images: Images, size: int, normalization: Normalization) -> np.ndarray:
-    """Return float32 (B, 3, size, size) of pictures uint8 (H, W, 3) of any size: the one way to evaluate and infer."""
-    if not isinstance(images, np.ndarray) or images.shape[1:3] != (size, size):
-        images = stacked(lambda number: resize(images[number], size), len(images), (size, size, 3), np.uint8)
-    return normalization(images)
+    """Return float32 (B, 3, size, size): `eval_pixels`, normalized."""
+    return normalization(eval_pixels(images, size))

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ...system.files import write_bytes, writing
+from ...system.threads import opencv
 from ..dataset import Data
 from ..images.transforms import CIFAR10
 from ..reader import Reader, Split
 
+cv2 = opencv()
 CLASSES = ("circle", "ring", "half disc", "triangle", "square", "bar", "pentagon", "star", "cross", "arrow")
 SIZE = 32                                          # pixels a side
 SUBPIXEL = 4                                       # cv2 draws in 1/16 pixel

@@ -9,11 +9,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from ...errors import UserError, unknown
-from ...formats import plain_yaml
-from ...formats.plain_yaml import NUMBER, WHOLE, shown
+from ...formats.decimals import NUMBER, WHOLE, shown
 from .fields import GROUPS, NOT_SAVED, Config, option
 
 Settings = typing.TypeVar("Settings")              # a dataclass of settings
@@ -38,6 +35,7 @@ def read_yaml(path: str | Path, cls: type = Config) -> dict:
 
     Fields of several words are flags only.
     """
+    from ...formats import plain_yaml  # which needs PyYAML
     loaded = plain_yaml.load(path)
     if loaded is None:
         return {}
@@ -218,6 +216,7 @@ def _groups(parser: argparse.ArgumentParser, cls: type) -> dict[str, typing.Any]
 
 def to_yaml(config: Config) -> str:
     """Return the settings of a run as YAML text that `read_yaml` takes back."""
+    import yaml
     values = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()
               if k not in NOT_SAVED}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -5,6 +5,8 @@ import typing
 from pathlib import Path
 
 from ...data.images.views import TTA
+from ...inference.engines import PRECISIONS as ENGINE_PRECISIONS
+from ...inference.engines import TARGETS
 
 
 def option(default: typing.Any, text: str, *, choices: tuple = (), low: float | None = None,
@@ -27,10 +29,10 @@ GROUPS = {
     "augmentation": "augment mixup cutmix tta",
     "optimization": "epochs batch_size max_steps optimizer lr lr_scale momentum weight_decay decay_norm_bias schedule "
                     "warmup_epochs step_epochs step_gamma label_smoothing class_weights clip_norm accumulate ema_decay seed",
-    "computing": "eval_batch_size amp device nproc onednn",
+    "computing": "eval_batch_size amp precision device nproc onednn",
     "run": "",
 }
-VIEWS = tuple(TTA)
+VIEWS, PRECISIONS = tuple(TTA), tuple(ENGINE_PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +155,7 @@ class InferConfig:
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION, group="computing")
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
+    precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,3 +183,22 @@ class ReportConfig:
     pictures: int = option(8, "of each kind: surest right, surest wrong and least sure", low=0, high=1000)
     tta: str = option("none", "views of an image to average: mirrored, all mirrored ways or ten crops", choices=VIEWS)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "gpu"))
+    precision: str = option("float32", "of the computation; bfloat16 is faster where the processor has it", choices=PRECISIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """One call of `paddle-cls export`."""
+
+    run: Path = option(None, "a run folder (its best checkpoint) or a checkpoint in it", positional=True)
+    model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
+    to: str = option("onnx", "what will compute it: ONNX Runtime and many others, OpenVINO, Paddle Inference, or a Triton server",
+                     choices=tuple(TARGETS))
+    precision: str = option("float32", "of the network; bfloat16: of OpenVINO; int8: calibrated on training images",
+                            choices=("float32", "bfloat16", "int8"))
+    max_loss: float = option(0.5, "points of accuracy on the validation images that bfloat16 or int8 may cost", low=0, high=100)
+    dataset: str | None = option(None, "data set to compare by (default: the run's)")
+    data_dir: Path | None = option(None, "folder that holds the data (default: the run's)")
+    compare: str = option("val", "images to compare the export with the network by; random: where there are no others",
+                          choices=("val", "random"))
+    output: Path | None = option(None, "folder of the export (default: RUN/export-TARGET)")

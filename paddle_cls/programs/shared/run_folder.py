@@ -1,5 +1,6 @@
 """The run folder of a program: whether it may be used, and what is written into it before a training."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from ...errors import UserError, printable
 from ...system import lock
 from ...system.files import write_text, writing
 from ..settings.command_line import read_yaml, to_yaml
-from ..settings.fields import Config
+from ..settings.fields import Config, ExportConfig, ReportConfig
+from ..settings.own_code import check_named
 from . import console_lines
 
 if TYPE_CHECKING:
@@ -70,3 +72,18 @@ def introduce(config: Config, run: "Run", data: "ReadyData", resumed: bool, spee
     for line in console_lines.changes(before, config) if before is not None else ():
         print(line)
     sys.stdout.flush()
+
+
+def run_settings(options: ReportConfig | ExportConfig, folder: Path) -> Config:
+    """Return the settings of the run in `folder`, with the data that `options` name instead. Raises UserError."""
+    file = folder / "config.yaml"
+    if file.exists():
+        config = Config(**read_yaml(file))
+    elif options.dataset:
+        config = Config(dataset=options.dataset)
+    else:
+        raise UserError(f"{file}: missing, and it says what the network was trained on; name that with --dataset")
+    if options.dataset not in (None, config.dataset):
+        config = Config(dataset=options.dataset)   # nothing that was set for another data set goes with it
+    check_named(config, {"dataset"} if options.dataset else set(), file, ("dataset",))
+    return dataclasses.replace(config, output_dir=folder, data_dir=options.data_dir or config.data_dir)

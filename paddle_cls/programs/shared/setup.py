@@ -79,8 +79,9 @@ def check_model(config: Config) -> None:
 
 def weights(config: Config) -> Path | None:
     """Return the file of pretrained weights, downloaded at need; None without, and where a run is resumed that has its own."""
-    from ...checkpoints import checkpoint, pretrained
-    resumed = config.resume and checkpoint.exists(config.folder / "last")
+    from ...checkpoints import pretrained
+    from ...checkpoints.storage import exists
+    resumed = config.resume and exists(config.folder / "last")
     return pretrained.fetch(config.pretrained) if config.pretrained and not resumed else None
 
 
@@ -123,11 +124,11 @@ def _check_memory(config: Config, data: "ReadyData", processes: int) -> None:
         memory.check(needed, f"{images} images of {side}x{side} pixels ({flag}) take", f"lower {flag} or --image-size")
 
 
-def load_for(predictor: "Predictor", path: Path, config: Config) -> "ReadyData":
-    """Return the data that `config` names. Raises UserError unless it has the classes of the checkpoint `path`."""
+def load_for(predictor: "Predictor", config: Config) -> "ReadyData":
+    """Return the data that `config` names. Raises UserError unless it has the classes of the predictor."""
     data = load(config, World())
     if list(data.classes) != predictor.classes:
-        raise UserError(f"{path}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
+        raise UserError(f"{predictor.source}: trained for the classes {predictor.classes}, but data set {config.dataset!r} has "
                         f"{list(data.classes)}")
     return data
 
