@@ -91,9 +91,11 @@ def test_what_went_on_and_failed_is_not_finished(go, colours):
 
 
 def test_what_must_be_the_same(colours):
-    config = InferConfig(image=("a", "b"), list=Path("x"), shard="1/2", topk=3, tta="flip", format="csv", batch_size=7)
+    config = InferConfig(image=("a", "b"), list=Path("x"), shard="1/2", topk=3, tta="flip", format="csv", batch_size=7,
+                         precision="bfloat16")
     assert infer.settings(config, colours) == {"checkpoint": "1234", "threshold": None, "image": ["a", "b"], "list": "x",
-                                               "shard": "1/2", "topk": 3, "tta": "flip", "format": "csv"}
+                                               "shard": "1/2", "topk": 3, "tta": "flip", "precision": "bfloat16",
+                                               "format": "csv"}
 
 
 @pytest.mark.parametrize("flags, kind, image, message", [
