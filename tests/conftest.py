@@ -160,6 +160,18 @@ def colours(monkeypatch) -> Colours:
 
 
 @pytest.fixture
+def closed(monkeypatch) -> str:
+    """A folder p/closed in the working folder that nobody may look into, not even root."""
+    def refuse(path, real=os.scandir):
+        if str(path) == "p/closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+    os.makedirs("p/closed")
+    monkeypatch.setattr(os, "scandir", refuse)
+    return "p/closed"
+
+
+@pytest.fixture
 def server():
     """A server on this machine that serves one file; see its class."""
     server = Server()
