@@ -4,8 +4,8 @@ PYTHON ?= python3
 PADDLE ?=
 VENV ?= .venv$(if $(PADDLE),-$(PADDLE))
 RUN = $(VENV)/bin/python
-# Paddle 2.6 does not work with NumPy 2, and needs setuptools from Python 3.12 on.
-PIN = $(if $(PADDLE),"paddlepaddle==$(PADDLE)" $(if $(filter 2.%,$(PADDLE)),"numpy<2" setuptools))
+# Paddle 2.6 does not work with NumPy 2, needs setuptools from Python 3.12 on, and is converted by an older paddle2onnx.
+PIN = $(if $(PADDLE),"paddlepaddle==$(PADDLE)" $(if $(filter 2.%,$(PADDLE)),"numpy<2" setuptools "paddle2onnx<2"))
 
 .PHONY: demo test lint clean
 

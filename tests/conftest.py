@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))                      # train.py and infer.py are no part of the package
 os.environ.setdefault("KMP_BLOCKTIME", "0")        # waiting threads sleep: spinning ones keep other test workers from computing
 runtime.prepare()                                  # before any test file loads Paddle
+sys.modules.setdefault("openvino_telemetry", None)           # see engines.load_openvino: tests tell nobody of it either
 os.environ.update(no_proxy="127.0.0.1", NO_PROXY="127.0.0.1")
 _CACHE = tempfile.TemporaryDirectory()             # exports of the tests' networks do not belong into the user's cache
 _USERS = cache.root()                              # but compiling takes 10 s: the tests share the user's operators
@@ -156,6 +157,18 @@ def colours(monkeypatch) -> Colours:
     made = Colours()
     monkeypatch.setattr(predictor.Predictor, "from_checkpoint", lambda *_, **__: made)
     return made
+
+
+@pytest.fixture
+def closed(monkeypatch) -> str:
+    """A folder p/closed in the working folder that nobody may look into, not even root."""
+    def refuse(path, real=os.scandir):
+        if str(path) == "p/closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+    os.makedirs("p/closed")
+    monkeypatch.setattr(os, "scandir", refuse)
+    return "p/closed"
 
 
 @pytest.fixture

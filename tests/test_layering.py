@@ -1,6 +1,7 @@
 """The house: who may import whom, what an import may load, and how long a file may get. Read from the sources with `ast`."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_importing_loads_no_paddle():
     """One process imports everything that the scripts need before they know that the arguments are good."""
     light = loaded_by("import paddle_cls, paddle_cls.errors, paddle_cls.models, paddle_cls.parallel.launch, "
                       "paddle_cls.system.runtime, paddle_cls.programs.report, paddle_cls.programs.train, "
-                      "paddle_cls.programs.infer")
+                      "paddle_cls.programs.infer, paddle_cls.programs.export")
     heavy = {"paddle", "cv2", "matplotlib", "visualdl", "PIL"}
     assert "paddle_cls" in light and not light & heavy
     data = loaded_by("import paddle_cls.data, paddle_cls.evaluation.metrics, paddle_cls.data.sets.cifar10, "
@@ -182,6 +183,13 @@ def test_the_two_requirements_differ_by_paddle_and_its_numpy_only():
     cpu, gpu = ([line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
                 for name in ("requirements.txt", "requirements-gpu.txt"))
     assert [line.replace("-gpu", "").replace(",<2", "") for line in gpu] == cpu
+
+
+def test_the_runtime_needs_a_part_of_what_the_package_needs_and_no_paddle():
+    whole, part = (set((ROOT / name).read_text().splitlines()) for name in ("requirements.txt", "runtime/requirements.txt"))
+    assert part < whole
+    names = {re.split(r"[^\w-]", line)[0] for line in part}
+    assert names == {"numpy", "openvino", "pillow", "psutil", "pydantic", "tqdm"}
 
 
 def test_the_wheel_says_that_it_is_typed_and_holds_what_is_compiled(monkeypatch):

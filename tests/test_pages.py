@@ -31,6 +31,7 @@ CHINESE = [name for name in ENGLISH if name != "CONTRIBUTING.md"]
 PETS = "python train.py --dataset folder --data-dir pets --model resnet"
 # What a page's reader has done on another page.
 BEFORE = {"docs/answers.md": ["python train.py --dataset shapes"],
+          "docs/export.md": ["python train.py --dataset shapes"],
           "docs/fine_tuning.md": [f"{PETS} --output-dir output/base"],
           "docs/report.md": [PETS, "python train.py --dataset shapes",
                              "python train.py --config configs/ichallenge_pm_small.yaml --data-dir palm"]}

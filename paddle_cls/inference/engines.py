@@ -96,6 +96,7 @@ class OpenVINO:
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
+        assert pixels.dtype == np.uint8 and pixels.ndim == 4
         parts, done = [], 0
         with self._lock:
             for count in portions(len(pixels), pixels.shape[1], self._cores):
@@ -106,6 +107,7 @@ class OpenVINO:
 
     def _run(self, count: int, pixels: np.ndarray) -> list[np.ndarray]:
         compiled = self._compiled.get(count) or self._compile(count)
+        assert pixels.shape[1:] == compiled.pixels.shape[1:]           # NumPy would stretch one of 1 pixel
         compiled.pixels[:len(pixels)] = pixels
         compiled.request.infer({}, share_outputs=True)
         return [output[:len(pixels)].copy() for output in compiled.outputs]

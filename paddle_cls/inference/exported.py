@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES, shown
 from ..system.files import hash_of, read_bytes, write_text
 from ..version import __version__
-from .engines import ENGINES, TARGETS, Engine, OpenVINO
+from .engines import ENGINES, TARGETS, Engine, OpenVINO, check_precision
 
 MODEL_JSON = "model.json"
 
@@ -170,12 +170,14 @@ def folder_of(place: Path) -> Path:
     return place.parent if place.name == MODEL_JSON and place.is_file() else place
 
 
-def engine(folder: Path, info: ExportInfo, precision: str = "float32") -> Engine:
+def engine(place: Path, info: ExportInfo, precision: str = "float32") -> Engine:
     """Return what computes an export that `read` has checked, in its own precision.
 
-    precision: bfloat16: in that, an export of float32. Raises UserError for a precision that the export or the processor does
-    not have, and where the engine is missing or fails.
+    place: as `read` takes it. precision: bfloat16: in that, an export of float32. Raises UserError for a precision that the
+    export or the processor does not have, and where the engine is missing or fails.
     """
+    check_precision(precision)
+    folder = folder_of(place)
     chosen = info.precision if precision == "float32" else precision
     if chosen != info.precision and info.precision != "float32":
         raise UserError(f"--precision {precision}: {folder} was exported in {info.precision}; leave that out")

@@ -25,6 +25,8 @@ from .engines import Engine, check_precision
 if TYPE_CHECKING:
     from paddle import nn
 
+    from ..checkpoints.info import CheckpointInfo
+
 
 
 class Predictor:
@@ -77,25 +79,11 @@ class Predictor:
         if place is not None and exported.is_export(Path(place)):
             return cls._from_export(Path(place), device, tta, model, precision)
         path = locate(None if place is None else Path(place))
-        info, parts = read(path, [".pdparams"])
-        weights = parts[".pdparams"]               # held open: a training may put others in their place
-        _check_allowed(info.model.name, model, path)
-        about: dict[str, Any] = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
-
-        def load_model() -> "nn.Layer":
-            runtime.load_paddle()
-            from ..checkpoints import checkpoint
-            try:
-                check_arguments(info.model.name, info.outputs, info.model.arguments)
-            except UserError as error:
-                raise UserError(f"{path}.json: {error}; use another checkpoint") from None
-            network = build_model(**about)
-            checkpoint.load_weights(network, checkpoint.read_weights(weights.path, weights.read()), weights.path)
-            return network
-
+        info, load_model = trained(path, model)
         device = runtime.device_for(device)
         normalization = Normalization(info.normalization.mean, info.normalization.std)
         fast = device == "cpu" and not is_own(info.model.name)
+        about = {"name": info.model.name, "arguments": info.model.arguments, "outputs": info.outputs}
         folder = cached.folder_for(info.sha256[".pdparams"], about, info.image_size, normalization) if fast else None
         predictor = cls(load_model, info.classes, info.image_size, normalization, threshold=info.threshold, tta=tta,
                         engine=cached.load(folder, precision) if folder else None, device=device,
@@ -201,6 +189,30 @@ class Predictor:
             raise UserError(f"{self.source}: the network's answers are not finite: its training diverged, or its weights are "
                             f"broken; use another checkpoint")
         return answers
+
+
+def trained(path: Path, model: str | None) -> "tuple[CheckpointInfo, Callable[[], nn.Layer]]":
+    """Return (what the .json of a checkpoint says, what returns its network, on the device that Paddle computes on).
+
+    path: from `locate`. model: "module:Net", to allow that code. Raises UserError for a checkpoint that is missing, broken or
+    changed, or asks for code that is not allowed.
+    """
+    info, parts = read(path, [".pdparams"])
+    weights = parts[".pdparams"]                   # held open: a training may put others in their place
+    _check_allowed(info.model.name, model, path)
+
+    def load_model() -> "nn.Layer":
+        runtime.load_paddle()
+        from ..checkpoints import checkpoint
+        try:
+            check_arguments(info.model.name, info.outputs, info.model.arguments)
+        except UserError as error:
+            raise UserError(f"{path}.json: {error}; use another checkpoint") from None
+        about: dict[str, Any] = {**info.model.arguments, "name": info.model.name, "num_classes": info.outputs}
+        network = build_model(**about)
+        checkpoint.load_weights(network, checkpoint.read_weights(weights.path, weights.read()), weights.path)
+        return network
+    return info, load_model
 
 
 def _check_allowed(name: str, allowed: str | None, path: Path) -> None:

@@ -33,26 +33,30 @@ def main(argv: list[str]) -> int:
     check_settings(options, given)
     runtime.prepare()
     runtime.set_device("cpu")                      # where exports are computed
-    from ..checkpoints import checkpoint
     from ..checkpoints.locate import locate
+    from ..data.images.transforms import Normalization
     from ..inference import exported, quantize
+    from ..inference.predictor import Predictor, trained
     if options.precision == "int8":
         quantize.check_installed(onnx=options.to != "openvino")
     if exported.is_export(options.run):
         raise UserError(f"{options.run}: is an export; name the run or the checkpoint that it was made of")
     path = locate(options.run)
-    info = checkpoint.read_info(path)
+    info, load_model = trained(path, options.model)
     name = f"export-{options.to}{'' if options.precision == 'float32' else f'-{options.precision}'}"
     folder = (options.output or path.parent / name).resolve()
     output_folder.check(folder, exported.files_of(folder), "an export")
     with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
-        from ..inference.predictor import Predictor
-        predictor = Predictor.from_checkpoint(path, device="cpu", model=options.model)
+        predictor = Predictor(load_model, info.classes, info.image_size,
+                              Normalization(info.normalization.mean, info.normalization.std), threshold=info.threshold,
+                              device="cpu", source=path)
         data = None if options.compare == "random" else load(options, predictor, path)
         pixels = chosen(data, predictor.image_size)
         try:
             with writing(place), console.libraries_on_stderr():
                 lines = write(place, options, predictor, info, data, pixels)
+        except UserError as error:                 # of a file that cannot be written: by the name that the user knows
+            raise UserError(str(error).replace(str(place), str(folder))) from None
         except (ArithmeticError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be exported to {options.to}: {str(error).strip().splitlines()[0]}; try another "
                             f"--to, or answer by the checkpoint") from None

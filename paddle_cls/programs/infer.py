@@ -209,4 +209,4 @@ def settings(config: InferConfig, predictor: "Predictor") -> dict[str, object]:
     """Return what must be the same for answers in one file, by the names of the flags."""
     return {"checkpoint": predictor.checksum, "threshold": predictor.threshold, "image": list(config.image),
             "list": config.list and str(config.list), "shard": config.shard, "topk": config.topk, "tta": config.tta,
-            "format": config.format}
+            "precision": config.precision, "format": config.format}

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib.metadata
+import math
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,8 @@ from . import cache, environment, stopping
 if TYPE_CHECKING:
     import paddle
     from paddle import amp, nn
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")         # microseconds of computing, and in how many
 
 
 def prepare() -> None:
@@ -63,10 +67,19 @@ def _keep_memory() -> None:
 
 
 def cores() -> int:
-    """Return the physical cores that this process may use."""
+    """Return the physical cores that this process may use, in a container at most those that it is given the time of."""
     import psutil
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, _processors_given() or allowed))
+
+
+def _processors_given() -> int | None:
+    """Return the limit of a container, `docker run --cpus`; None: there is none. With more threads it would only stand still."""
+    try:
+        time, _, period = CPU_LIMIT.read_text(encoding="ascii").partition(" ")
+        return math.ceil(int(time) / int(period))
+    except (OSError, ValueError):                  # another system; "max 100000"
+        return None
 
 
 def _vendor() -> str:

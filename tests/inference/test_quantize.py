@@ -1,6 +1,7 @@
 """8 bits: a small network that knows drawn colours loses nothing, in OpenVINO's files and ONNX; what cannot be is one line."""
 
 import importlib.util
+import io
 import os
 import sys
 from pathlib import Path
@@ -100,11 +101,20 @@ def test_a_network_in_8_bits_answers_as_in_32(made, network, split):
 
 
 @needs_nncf
-def test_nothing_is_written_on_stdout_and_the_same_images_give_the_same_file(made, split, tmp_path, capfd):
+def test_the_same_images_give_the_same_file_and_nothing_is_printed(made, split, tmp_path, capfd):
     quantize.to_int8(made.with_name("network.xml"), quantize.calibration(split, 32, count=64), tmp_path / "again.xml")
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "again.bin").read_bytes() == made.with_suffix(".bin").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["again.bin", "again.xml"]
+
+
+@needs_nncf
+def test_on_a_terminal_bars_are_drawn_on_stderr(made, split, tmp_path, capfd, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    quantize.to_int8(made.with_name("network.xml"), split.images[:4], tmp_path / "again.xml")
+    assert "4/4" in terminal.getvalue() and capfd.readouterr().out == ""
 
 
 @needs_onnx

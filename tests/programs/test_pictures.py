@@ -5,14 +5,17 @@ import io
 import json
 import os
 import threading
+import time
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_answers import draw
 
 from paddle_cls.data.images.files import walk
 from paddle_cls.errors import UserError
+from paddle_cls.inference import decoding
 from paddle_cls.inference.answer import STREAMED
 from paddle_cls.programs import infer
 from paddle_cls.programs.shared.pictures import Found, Shard
@@ -56,6 +59,28 @@ def test_walking_holds_the_names_of_one_folder(place):
         for number in range(5):
             next(pictures)
             assert looked == ["q", "q/x", "q/y", "q/z"][:2 + number // 2]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_once_a_walk(place, closed):
+    found = Found(["p"])
+    for _ in range(2):
+        assert len(list(found)) == 9 and found.unread == ["p/closed: cannot be looked into: Permission denied"]
+
+
+def test_who_leaves_early_need_not_wait_for_what_is_to_be_decoded(place, monkeypatch):
+    looked = []
+
+    def slow(path, size):
+        looked.append(path)
+        time.sleep(0.02)
+        return np.zeros((2, 2, 3), np.uint8)
+    monkeypatch.setattr(decoding, "decode", slow)
+    pictures = decoding.decoded(map(Path, "x" * 100), 50, 2)
+    next(pictures)
+    pictures.close()
+    count = len(looked)
+    time.sleep(0.1)
+    assert len(looked) == count < 25
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 8, 9])

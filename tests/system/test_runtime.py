@@ -91,6 +91,17 @@ def test_a_cpu_has_no_mixed_precision():
         runtime.mixed_precision("float16", "cpu")
 
 
+@pytest.mark.parametrize("limit, expected", [
+    ("max 100000\n", 8), ("200000 100000\n", 2), ("150000 100000\n", 2), ("5000 100000\n", 1), (None, 8)])
+def test_the_cores_of_a_container_are_those_that_it_is_given(monkeypatch, tmp_path, limit, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: 8)
+    monkeypatch.setattr(runtime, "CPU_LIMIT", tmp_path / "cpu.max")
+    if limit:
+        runtime.CPU_LIMIT.write_text(limit)
+    assert runtime.cores() == expected
+
+
 def test_as_many_processes_as_cores_and_images(monkeypatch):
     monkeypatch.setattr(runtime, "cores", lambda: 6)
     monkeypatch.setattr(runtime, "_gpu_driver", lambda: False)
