@@ -6,12 +6,16 @@ import os
 import resource
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_answers import Colours, draw
 from PIL import Image
 
+from paddle_cls.data import HALF
 from paddle_cls.errors import UserError
+from paddle_cls.inference import exported
+from paddle_cls.inference.predictor import Predictor
 from paddle_cls.programs import infer
 from paddle_cls.programs.settings.fields import InferConfig
 from paddle_cls.programs.shared import growing
@@ -96,6 +100,17 @@ def test_what_must_be_the_same(colours):
     assert infer.settings(config, colours) == {"checkpoint": "1234", "threshold": None, "image": ["a", "b"], "list": "x",
                                                "shard": "1/2", "topk": 3, "tta": "flip", "precision": "bfloat16",
                                                "format": "csv"}
+
+
+def test_an_export_is_told_from_another_of_the_same_weights(run_folder, tmp_path, monkeypatch):
+    sealed = Predictor.from_checkpoint(run_folder, device="cpu")
+    assert sealed.checksum == json.loads((run_folder / "best.json").read_text())["sha256"][".pdparams"]
+    info = SimpleNamespace(classes=["a"], image_size=2, normalization=HALF, threshold=None, metrics={},
+                           sha256={"model.json": "12", "network.onnx": "34"})
+    monkeypatch.setattr(exported, "is_export", lambda place: True)
+    monkeypatch.setattr(exported, "read", lambda place: info)
+    monkeypatch.setattr(exported, "engine", lambda *_: "an engine")
+    assert Predictor.from_checkpoint(tmp_path).checksum == "12"
 
 
 @pytest.mark.parametrize("flags, kind, image, message", [
