@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from paddle_cls.errors import UserError
+from paddle_cls.system import files
 from paddle_cls.system.files import hash_of, locked, opened, part_name, read_bytes, replacing, write_text
 
 
@@ -25,6 +26,15 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
             (place / text).write_text(text)
             assert text not in os.listdir(tmp_path / "new") if text == "two" else not (tmp_path / "new").exists()
     assert content(tmp_path) == {"new/two": "two"}
+
+
+def test_all_files_below_are_on_the_disk_before_the_folder_counts(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "sync", lambda file: synced.append(file.name))
+    with replacing(tmp_path / "new") as place:
+        (place / "a" / "b").mkdir(parents=True)
+        (place / "a" / "b" / "c").write_text("c")
+    assert synced == ["c"] and content(tmp_path) == {"new/a/b/c": "c"}
 
 
 def test_an_error_leaves_all_as_it_was(tmp_path):
