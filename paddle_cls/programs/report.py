@@ -38,6 +38,10 @@ def main(argv: list[str]) -> int:
     from ..checkpoints import checkpoint
     from ..checkpoints.locate import locate
     from ..evaluation import page
+    from ..inference import exported
+    if exported.is_export(options.run):
+        raise UserError(f"{options.run}: is an export, and a report needs the network itself; name the run or the checkpoint "
+                        f"that it was made of, or see its metrics by train --eval-only --checkpoint {options.run}")
     path = locate(options.run)
     info = checkpoint.read_info(path)
     config = run_settings(options, path.parent)

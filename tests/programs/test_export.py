@@ -17,7 +17,7 @@ from paddle_cls.checkpoints.info import hash_of
 from paddle_cls.inference import exported, exporting, quantize
 from paddle_cls.inference.engines import OpenVINO
 from paddle_cls.inference.quantize import Row
-from paddle_cls.programs import export, infer
+from paddle_cls.programs import export, infer, report
 
 RUN = ("run", "--data-dir", "data", "--to", "openvino")
 
@@ -118,6 +118,8 @@ def test_an_export_is_no_run_and_a_changed_one_does_not_answer(refused, made, he
     Image.fromarray(rgb(0)).save(here / "a.png")
     flags = ("--image", "a.png", "--checkpoint", "made")
     refused(export, "made: is an export; name the run or the checkpoint that it was made of", "made", *RUN[1:])
+    refused(report, "made: is an export, and a report needs the network itself; name the run or the checkpoint that it was made "
+                    "of, or see its metrics by train --eval-only --checkpoint made", "made")
     refused(infer, "--device gpu: made is an export, which the CPU computes", *flags, "--device", "gpu")
     content = json.loads((here / "made" / "model.json").read_text())
     (here / "made" / "network.bin").write_bytes(bytes(10))

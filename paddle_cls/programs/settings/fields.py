@@ -1,4 +1,4 @@
-"""The settings of `train.py`, `infer.py` and `python -m paddle_cls.report`, each with its unit and its bounds."""
+"""The settings of the programs, each with its unit and its bounds."""
 
 import dataclasses
 import typing
@@ -106,7 +106,7 @@ class Config:
     save_minutes: float = option(10.0, "minutes between two checkpoints inside an epoch", low=0, most=MILLION)
     resume: bool = option(False, "continue the run in the output folder")
     eval_only: bool = option(False, "evaluate --checkpoint on the validation split, and stop")
-    checkpoint: Path | None = option(None, "checkpoint for --eval-only (default: best of the output folder)")
+    checkpoint: Path | None = option(None, "checkpoint or exported folder for --eval-only (default: best of the output folder)")
     tta: str = option("none", "views of an image that --eval-only averages: mirrored, all mirrored ways or ten crops",
                       choices=VIEWS)
 
@@ -146,7 +146,8 @@ class InferConfig:
     image: tuple[str, ...] = option((), "image files, folders (searched with all below) or quoted globs")
     list: Path | None = option(None, "a text file that names the images instead, a path a line; -: standard input")
     shard: str | None = option(None, "do one of several parts of the images, such as 2/8: the 2nd, the 10th and so on")
-    checkpoint: Path | None = option(None, "a .pdparams, its .json, or a run folder (default: newest under output/)")
+    checkpoint: Path | None = option(None, "a .pdparams, its .json, a run folder, or an exported folder (default: newest run "
+                                           "under output/)")
     model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
     topk: int = option(5, "classes to print per image, at most as many as there are", low=1, most=MILLION)
     format: str = option("text", "of the answer: text, json, jsonl (an object a line), csv, or module:function: your own")
@@ -163,7 +164,8 @@ class FeaturesConfig:
     """One call of `paddle-cls features`."""
 
     pictures: tuple[str, ...] = option((), "image files, folders (searched with all below) or quoted globs", positional=True)
-    checkpoint: Path | None = option(None, "a .pdparams, its .json, or a run folder (default: newest under output/)")
+    checkpoint: Path | None = option(None, "a .pdparams, its .json, a run folder, or an exported folder (default: newest run "
+                                           "under output/)")
     model: str | None = option(None, "module:Net, to allow this code of your own that the checkpoint names")
     output: Path | None = option(None, "file to write the features to: .npz or .csv")
     batch_size: int = option(64, "images per forward pass", low=1, most=MILLION, group="computing")
