@@ -107,6 +107,13 @@ def answers(model: "nn.Layer", images: np.ndarray) -> Outputs:
         return Outputs(model(given).numpy(), features)
 
 
+def batch(model: "nn.Layer", size: int) -> tuple[np.ndarray, Outputs]:
+    """Return images for the largest of BATCHES, and what the network itself makes of them."""
+    images, turn = pixels(DIFFERENT, size), np.arange(max(BATCHES)) % DIFFERENT
+    logits, features = answers(model, images)
+    return images[turn], Outputs(logits[turn], None if features is None else features[turn])
+
+
 def differences(engine: Engine, images: np.ndarray, expected: Outputs) -> tuple[float, float]:
     """Return (the largest difference of a probability, of a feature relative to the largest) over BATCHES of the images.
 
@@ -159,10 +166,8 @@ def median_ms(engine: Engine, images: np.ndarray, times: int) -> float:
 
 def measure(name: str, size: int) -> Row:
     """Return what is measured of a network at one size of images."""
-    model, images = build(name, size), pixels(DIFFERENT, size)
-    turn = np.arange(max(BATCHES)) % DIFFERENT
-    logits, features = answers(model, images)
-    images, expected = images[turn], Outputs(logits[turn], None if features is None else features[turn])
+    model = build(name, size)
+    images, expected = batch(model, size)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         file = export(model, size, Path(folder))

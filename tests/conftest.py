@@ -20,7 +20,7 @@ from fakes import Server, write_checkpoint, write_cifar
 
 from paddle_cls.data.sets import cifar10
 from paddle_cls.ops import build
-from paddle_cls.system import cache, runtime
+from paddle_cls.system import cache, runtime, stopping
 from paddle_cls.system.entry import reported
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +52,12 @@ def memory_is_given_back():
     if sys.platform == "linux" and psutil.Process().memory_info().rss > 1.5e9:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def a_slow_test_is_no_program_that_hangs(monkeypatch):
+    """A second after a signal that a test sends itself, this would end the process, and all tests with it."""
+    monkeypatch.setattr(stopping, "_overdue", lambda number: None)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ Reading one and answering from it needs neither Paddle nor the code of the netwo
 and its own; `ExportInfo` alone knows its keys. What is inside the network: the normalization, so its input are bytes.
 """
 
+import contextlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -110,7 +111,9 @@ class ExportInfo(Sealed):
 
 def is_export(place: Path) -> bool:
     """Return whether `place` is the folder of an export, or its model.json."""
-    return (place / MODEL_JSON).is_file() or (place.name == MODEL_JSON and place.is_file())
+    with contextlib.suppress(OSError):             # of a name that is too long, which `locate` tells
+        return (place / MODEL_JSON).is_file() or (place.name == MODEL_JSON and place.is_file())
+    return False
 
 
 def seal(folder: Path, info: ExportInfo) -> ExportInfo:

@@ -45,7 +45,7 @@ def test_without_the_mistakes_it_works(call, pictures):
     ("--topk 0", "--topk: 0 must be at least 1"),
     ("--topk many", "--topk: 'many' is not a whole number"),
     ("--batch-size -1", "--batch-size: -1 must be at least 1"),
-    ("--format xml", r"--format: unknown value 'xml'; known: csv, json, text"),
+    ("--format xml", r"--format: unknown value 'xml'; known: csv, json, jsonl, text"),
     ("--format jsn", r"--format: unknown value 'jsn'; did you mean 'json'\?"),
     ("--image", "--image: expected at least one argument; infer.py --help lists the flags"),
     ("--image none.png", r"--image none\.png: no such file or folder"),

@@ -42,7 +42,7 @@ BARE = BARE.replace("Toy", "Bare").replace("forward_features", "_features")
 
 def test_a_new_network_is_one_file_and_one_line(tmp_path):
     copy = tmp_path / "copy"
-    for name in ("paddle_cls", "tests", "docs"):
+    for name in ("paddle_cls", "tests", "docs", "benchmarks"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("train.py", "infer.py", "README.md", "pyproject.toml", "requirements.txt", "requirements-gpu.txt"):
         shutil.copy(ROOT / name, copy)
@@ -58,10 +58,11 @@ def test_a_new_network_is_one_file_and_one_line(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    tests = run("-m", "pytest", "-vv", "-p", "no:cacheprovider", "tests/models/test_zoo.py", "tests/test_layering.py",
-                "-k", "toy or bare")
-    for name in ("network", "saved_and_exported_it_answers_the_same", "the_command_trains"):
-        assert f"test_zoo.py::test_{name}[toy] PASSED" in tests and f"test_zoo.py::test_{name}[bare] PASSED" in tests
+    tests = run("-m", "pytest", "-vv", "-p", "no:cacheprovider", "tests/models/test_zoo.py",
+                "tests/inference/test_convert.py", "tests/test_layering.py", "-k", "toy or bare")
+    for name in ("test_zoo.py::test_network", "test_zoo.py::test_saved_it_answers_the_same",
+                 "test_zoo.py::test_the_command_trains", "test_convert.py::test_a_network_answers_the_same_elsewhere"):
+        assert f"{name}[toy] PASSED" in tests and f"{name}[bare] PASSED" in tests
     assert " failed" not in tests and "skipped" not in tests
     (row,) = json.loads(run("-m", "paddle_cls.models", "--model", "toy", "--format", "json"))
     assert row["parameters"] == 3 * 9 * 16 + 2 * 16 + 170 and row["model_args"] == ["width: int = 16"]

@@ -12,6 +12,7 @@ from paddle_cls.checkpoints.info import hash_of
 from paddle_cls.data import DATASETS, load_data
 from paddle_cls.data.augment.recipes import batched, parse
 from paddle_cls.errors import UserError
+from paddle_cls.inference.dygraph import Dygraph
 from paddle_cls.programs import infer, report, train
 from paddle_cls.programs import models as lister
 from paddle_cls.programs.settings.fields import Config
@@ -101,7 +102,7 @@ def test_a_run_of_own_parts_trains_and_answers(own, call_in_memory):
     assert judged.status == 0 and json.loads(judged.out.splitlines()[-1])["checkpoint"] == "我的/best"
     predictor = Predictor.from_checkpoint(own / "我的", device="cpu", model="own_door:Net")
     assert predictor(picture).shape == (1, 2)
-    assert predictor._exported is None             # its code may change: an export would not show that
+    assert isinstance(predictor.engine, Dygraph)   # its code may change: an export would not show that
     with pytest.raises(UserError, match=r"我的/best: its network, Net, has no method forward_features\(images\)"):
         predictor.features(picture)
     done = call_in_memory(report, "我的", "--model", "own_door:Net", "--dataset", "own_door:pictures", "--device", "cpu",

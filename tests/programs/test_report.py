@@ -160,8 +160,8 @@ class Files(Split):
 
 
 def test_images_of_any_size_are_fetched_in_parts_and_shown_small(tmp_path):
-    predictor = Predictor.from_checkpoint(write_checkpoint(tmp_path / "run", classes=(r"$\no$", "狗")), device="cpu")
-    predictor.image_size, predictor._exported = 256, None      # the export is one for 32 pixels, which other tests use, too
+    trained = Predictor.from_checkpoint(write_checkpoint(tmp_path / "run", classes=(r"$\no$", "狗")), device="cpu")
+    predictor = Predictor(lambda: trained.model, trained.classes, 256, trained.normalization)
     split = Files(np.arange(5) % 2)
     figures, pngs = report.judge(predictor, split, pictures=1, batch_size=2)
     assert split.most == 2 and figures["samples"] == 5 and figures["side"] == 224
