@@ -66,7 +66,7 @@ class Engine(Protocol):
     name: str                                      # what computes, for a user
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Return the outputs for `pixels` uint8 (N, size, size, 3), RGB, of any N from 1 on."""
+        """Return the outputs for `pixels` uint8 (N, size, size, 3), RGB, N >= 1. Raises ValueError for another size."""
         ...
 
 
@@ -107,7 +107,8 @@ class OpenVINO:
 
     def _run(self, count: int, pixels: np.ndarray) -> list[np.ndarray]:
         compiled = self._compiled.get(count) or self._compile(count)
-        assert pixels.shape[1:] == compiled.pixels.shape[1:]           # NumPy would stretch one of 1 pixel
+        if pixels.shape[1:] != compiled.pixels.shape[1:]:      # NumPy would stretch one of 1 pixel
+            raise ValueError(f"takes images of shape {compiled.pixels.shape[1:]}, not {pixels.shape[1:]}")
         compiled.pixels[:len(pixels)] = pixels
         compiled.request.infer({}, share_outputs=True)
         return [output[:len(pixels)].copy() for output in compiled.outputs]
