@@ -93,6 +93,15 @@ def test_threads_may_share_an_engine(colours):
 
 
 @needs_openvino
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(colours, monkeypatch):
+    engine = OpenVINO(colours)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    for ask in (lambda: engine(pixels(1)), lambda: OpenVINO(colours), lambda: PaddleInference(colours)):
+        with pytest.raises(UserError, match="cannot answer; start it by multiprocessing's \"spawn\", or make"):
+            ask()
+
+
+@needs_openvino
 def test_a_network_without_features_has_none(tmp_path):
     outputs = OpenVINO(write_network(tmp_path / "network.xml", features=False))(pixels(9))
     assert outputs.features is None and outputs.logits.shape == (9, 5)
