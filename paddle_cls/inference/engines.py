@@ -1,6 +1,8 @@
 """Engines: what computes an exported network on a CPU. All speak one protocol: pixels in, logits and features out."""
 
 import contextlib
+import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -45,6 +47,18 @@ def load_openvino() -> Any:
     return openvino
 
 
+def check_process() -> None:
+    """Raise UserError in a process that was forked from one with an engine: its threads are missing, no answer would come."""
+    if os.getpid() != _first_process():
+        raise UserError("a process that was forked from one with a Predictor cannot answer; start it by multiprocessing's "
+                        "\"spawn\", or make the first Predictor in it")
+
+
+@functools.cache
+def _first_process() -> int:
+    return os.getpid()
+
+
 def portions(images: int, image_size: int, cores: int) -> list[int]:
     """Return the numbers of COUNTS that so many images of one size are computed in, the largest first; the last may be larger.
 
@@ -66,7 +80,7 @@ class Engine(Protocol):
     name: str                                      # what computes, for a user
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
-        """Return the outputs for `pixels` uint8 (N, size, size, 3), RGB, of any N from 1 on."""
+        """Return the outputs for `pixels` uint8 (N, size, size, 3), RGB, N >= 1. Raises ValueError for another size."""
         ...
 
 
@@ -84,6 +98,7 @@ class OpenVINO:
         OpenVINO cannot read the file.
         """
         check_precision(precision)
+        check_process()
         self._core = load_openvino().Core()
         self._core.set_property({"ENABLE_MMAP": False})          # a file that is cut short meanwhile would end the process
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -97,6 +112,7 @@ class OpenVINO:
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
         assert pixels.dtype == np.uint8 and pixels.ndim == 4
+        check_process()
         parts, done = [], 0
         with self._lock:
             for count in portions(len(pixels), pixels.shape[1], self._cores):
@@ -107,7 +123,8 @@ class OpenVINO:
 
     def _run(self, count: int, pixels: np.ndarray) -> list[np.ndarray]:
         compiled = self._compiled.get(count) or self._compile(count)
-        assert pixels.shape[1:] == compiled.pixels.shape[1:]           # NumPy would stretch one of 1 pixel
+        if pixels.shape[1:] != compiled.pixels.shape[1:]:      # NumPy would stretch one of 1 pixel
+            raise ValueError(f"takes images of shape {compiled.pixels.shape[1:]}, not {pixels.shape[1:]}")
         compiled.pixels[:len(pixels)] = pixels
         compiled.request.infer({}, share_outputs=True)
         return [output[:len(pixels)].copy() for output in compiled.outputs]
@@ -143,6 +160,7 @@ class PaddleInference:
         """
         if precision != "float32":
             raise UserError(f"--precision {precision}: needs OpenVINO; pip install openvino, or leave out --precision")
+        check_process()
         runtime.load_paddle()
         from paddle import inference
         config = inference.Config(str(file), str(file.with_suffix(WEIGHTS)))
@@ -157,6 +175,7 @@ class PaddleInference:
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """See Engine."""
+        check_process()
         with self._lock:
             entry = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
             entry.reshape(pixels.shape)

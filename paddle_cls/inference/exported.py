@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES, shown
 from ..system.files import hash_of, read_bytes, write_text
 from ..version import __version__
-from .engines import ENGINES, TARGETS, Engine, OpenVINO, check_precision
+from .engines import ENGINES, TARGETS, Engine, OpenVINO, PaddleInference, check_precision
 
 MODEL_JSON = "model.json"
 
@@ -188,12 +188,18 @@ def engine(place: Path, info: ExportInfo, precision: str = "float32") -> Engine:
     if file.suffix not in ENGINES:
         raise UserError(f"{folder / MODEL_JSON}: network: {shown(info.network)} is no kind of file that is known; export the run "
                         f"again")
+    if chosen == "bfloat16" and ENGINES[file.suffix] is PaddleInference:
+        raise UserError(f"--precision {precision}: {folder} is of Paddle's own kind, which computes in float32; leave that out, "
+                        f"or export the run --to openvino")
     library, package = ("openvino", "openvino") if ENGINES[file.suffix] is OpenVINO else ("paddle", "paddlepaddle")
     if importlib.util.find_spec(library) is None:
         raise UserError(f"{folder}: its network needs {package}, which is not installed; pip install {package}")
     try:
         made = ENGINES[file.suffix](file, precision="float32" if chosen == "int8" else chosen)
-        made(np.zeros((1, info.image_size, info.image_size, 3), np.uint8))     # compiles it: an older engine may lack an operator
+        # compiles it: an older engine may lack an operator
+        numbers = made(np.zeros((1, info.image_size, info.image_size, 3), np.uint8)).logits.shape
+        if numbers != (1, info.outputs):
+            raise ValueError(f"gives logits of shape {numbers} for an image, where {MODEL_JSON} says {info.outputs}")
         return made
     except UserError:
         raise

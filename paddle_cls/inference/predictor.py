@@ -50,8 +50,8 @@ class Predictor:
         threshold: of one sigmoid logit, the probability of classes[1] over which the verdict is yes; else None.
         engine: what computes an export of the network; None: dygraph does, on `device` (see `Dygraph`) in `precision`.
         tta: test-time augmentation, a name of `views.TTA`: the answer to a picture is the mean of the probabilities of its
-        views (`eval_views`). source: what an error names. metrics: of the network's evaluation.
-        checksum: of its weights, or of an export's model.json.
+        views (`eval_views`). source: what an error names. metrics: of the network's evaluation. checksum: of its weights, or
+        of the model.json that holds theirs.
         Raises UserError for an unknown name.
         """
         if tta not in TTA:
@@ -103,7 +103,7 @@ class Predictor:
             raise UserError(f"--model {model}: {folder} is an export, which needs no code; leave that out")
         return cls(None, info.classes, info.image_size, Normalization(info.normalization.mean, info.normalization.std),
                    threshold=info.threshold, tta=tta, engine=exported.engine(folder, info, precision), source=folder,
-                   metrics=info.metrics, checksum=info.sha256[exported.MODEL_JSON])        # which holds those of the other files
+                   metrics=info.metrics, checksum=info.sha256[exported.MODEL_JSON])
 
     @property
     def model(self) -> "nn.Layer":

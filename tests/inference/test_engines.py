@@ -93,6 +93,15 @@ def test_threads_may_share_an_engine(colours):
 
 
 @needs_openvino
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(colours, monkeypatch):
+    engine = OpenVINO(colours)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    for ask in (lambda: engine(pixels(1)), lambda: OpenVINO(colours), lambda: PaddleInference(colours)):
+        with pytest.raises(UserError, match="cannot answer; start it by multiprocessing's \"spawn\", or make"):
+            ask()
+
+
+@needs_openvino
 def test_a_network_without_features_has_none(tmp_path):
     outputs = OpenVINO(write_network(tmp_path / "network.xml", features=False))(pixels(9))
     assert outputs.features is None and outputs.logits.shape == (9, 5)
@@ -111,7 +120,7 @@ def test_the_file_is_not_needed_any_more(tmp_path):
 def test_other_pixels_are_a_mistake_of_ours(colours):
     engine = OpenVINO(colours)
     for wrong in (pixels(2).astype(np.float32), pixels(2, 1), pixels(1)[0]):
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, ValueError)):
             engine(wrong)
 
 

@@ -80,6 +80,12 @@ def test_every_target_gives_the_networks_probabilities(target, run_folder, tmp_p
     assert answers == pytest.approx(predictor([rgb(i, 40, 50) for i in range(3)]), abs=1e-5)
 
 
+def test_answers_of_another_export_do_not_go_on(made, copy):
+    change(copy, version="0")
+    one, other = (Predictor.from_checkpoint(folder).checksum for folder in (made, copy))
+    assert one and other and one != other          # --resume compares them
+
+
 def test_a_yes_or_no_network_has_its_threshold_and_words(tmp_path, run_folder):
     from paddle_cls.checkpoints.info import CheckpointInfo, Description
     about = Description.of("resnet", {"depth": 8}, classes=["well", "ill"], image_size=32, outputs=1,
@@ -146,6 +152,12 @@ def test_what_cannot_be_computed_is_told(copy, monkeypatch):
         exported.engine(copy, info.model_copy(update={"precision": "int8"}), "bfloat16")
     with pytest.raises(UserError, match=r"network: 'network\.bin' is no kind of file that is known"):
         exported.engine(copy, info.model_copy(update={"network": "network.bin"}))
+    for lie, message in (({"image_size": 64}, r"takes images of shape \(32, 32, 3\), not \(64, 64, 3\)"),
+                         ({"classes": ["a", "b"]}, r"gives logits of shape \(1, 10\) for an image, where model\.json says 2")):
+        with pytest.raises(UserError, match=rf"network\.xml: cannot be computed: {message}; pip install -U openvino, or"):
+            exported.engine(copy, info.model_copy(update=lie))
+    with pytest.raises(UserError, match="--precision bfloat16: .*copy is of Paddle's own kind, which computes in float32"):
+        exported.engine(copy, info.model_copy(update={"network": "network.json"}), "bfloat16")
     (copy / "network.xml").write_text("<net/>")
     with pytest.raises(UserError, match=r"network\.xml: cannot be computed: .*; pip install -U openvino, or export"):
         exported.engine(copy, info)
