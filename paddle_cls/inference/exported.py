@@ -17,6 +17,7 @@ from ..checkpoints.info import CheckpointInfo, Sealed
 from ..checkpoints.schema import Metrics, Text, checked
 from ..errors import UserError
 from ..formats.strict_json import MOST_BYTES, shown
+from ..system import runtime
 from ..system.files import hash_of, read_bytes, write_text
 from ..version import __version__
 from .engines import ENGINES, TARGETS, Engine, OpenVINO, PaddleInference, check_precision
@@ -194,6 +195,8 @@ def engine(place: Path, info: ExportInfo, precision: str = "float32") -> Engine:
     library, package = ("openvino", "openvino") if ENGINES[file.suffix] is OpenVINO else ("paddle", "paddlepaddle")
     if importlib.util.find_spec(library) is None:
         raise UserError(f"{folder}: its network needs {package}, which is not installed; pip install {package}")
+    if file.suffix == ".json" and runtime.version_of("paddlepaddle-gpu", "paddlepaddle").startswith("2."):      # it would crash
+        raise UserError(f"{folder}: its network needs Paddle 3; pip install -U {package}, or export the run again with Paddle 2")
     try:
         made = ENGINES[file.suffix](file, precision="float32" if chosen == "int8" else chosen)
         # compiles it: an older engine may lack an operator

@@ -158,6 +158,9 @@ def test_what_cannot_be_computed_is_told(copy, monkeypatch):
             exported.engine(copy, info.model_copy(update=lie))
     with pytest.raises(UserError, match="--precision bfloat16: .*copy is of Paddle's own kind, which computes in float32"):
         exported.engine(copy, info.model_copy(update={"network": "network.json"}), "bfloat16")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="copy: its network needs Paddle 3; pip install -U "):
+        patch.setattr(exported.runtime, "version_of", lambda *_: "2.6.2")
+        exported.engine(copy, info.model_copy(update={"network": "network.json"}))
     (copy / "network.xml").write_text("<net/>")
     with pytest.raises(UserError, match=r"network\.xml: cannot be computed: .*; pip install -U openvino, or export"):
         exported.engine(copy, info)
