@@ -114,8 +114,9 @@ def _gpu_driver() -> bool:
 
 def set_device(name: str) -> str:
     """Compute on "cpu", "gpu", or ("auto") a GPU if there is one; return "cpu" or "gpu". Raises UserError."""
-    device = device_for(name)
+    load_paddle()
     import paddle
+    device = device_for(name)
     paddle.set_device(device)
     return device.partition(":")[0]
 
