@@ -115,7 +115,7 @@ def network(name: str, size: int, kinds: Sequence[str], chosen: argparse.Namespa
             except UserError as error:
                 print(f"{name}, {size} pixels, {error}", file=sys.stderr, flush=True)
         same = alike(processes, 3, TOLERANCE[chosen.precision])
-        times = {images: measure(same, images, chosen.rounds) for images in chosen.images}
+        times = {images: measure(same, images, chosen.rounds) if same else {} for images in chosen.images}
         return times, {side.kind: side.version for side in processes}
     finally:
         for side in processes:

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,12 @@ def lower(plain: Path, info: ExportInfo, folder: Path, *, precision: str, images
     else:
         _to_bfloat16(source, file)
     return _finish(folder, info.model_copy(update={"precision": precision}))
+
+
+def restate(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Have model.json tell what was measured of this export, and of nothing else, by the names of a checkpoint's metrics."""
+    info = exported.read(folder)
+    exported.seal(folder, info.model_copy(update={"metrics": dict(metrics)}))
 
 
 def _finish(folder: Path, info: ExportInfo) -> ExportInfo:

@@ -45,6 +45,8 @@ def main(argv: list[str]) -> int:
     info, load_model = trained(path, options.model)
     name = f"export-{options.to}{'' if options.precision == 'float32' else f'-{options.precision}'}"
     folder = (options.output or path.parent / name).resolve()
+    if exported.is_export(folder) and not exported.files_of(folder):
+        raise UserError(f"--output {folder}: holds an export whose model.json is broken; remove the folder, or choose another")
     output_folder.check(folder, exported.files_of(folder), "an export")
     with replacing(folder) as place:               # from the beginning: an unwritable place shows before the work
         predictor = Predictor(load_model, info.classes, info.image_size,
@@ -76,7 +78,7 @@ def check_settings(options: ExportConfig, given: set[str]) -> None:
     if options.precision == "float32" and "max_loss" in given:
         raise UserError(f"--max-loss {options.max_loss:g}: goes with --precision int8 or bfloat16; leave it out")
     if options.precision != "float32" and options.compare == "random":
-        raise UserError(f"--compare random: --precision {options.precision} is judged by the validation images; leave that out")
+        raise UserError(f"--compare random: --precision {options.precision} is judged by the validation images; leave out --compare")
 
 
 def load(options: ExportConfig, predictor: "Predictor", path: Path) -> "ReadyData":
@@ -84,8 +86,8 @@ def load(options: ExportConfig, predictor: "Predictor", path: Path) -> "ReadyDat
     try:
         return setup.load_for(predictor, run_settings(options, path.parent))
     except UserError as error:
-        remedy = "" if options.precision != "float32" else ", or compare on random images: --compare random"
-        raise UserError(f"{error}{remedy}") from None
+        other = "" if options.precision != "float32" else ", or compare on random images by --compare random"
+        raise UserError(f"{error}; the export is judged by this data: name it with --dataset and --data-dir{other}") from None
 
 
 def chosen(data: "ReadyData | None", size: int) -> np.ndarray:
@@ -120,6 +122,8 @@ def write(place: Path, options: ExportConfig, predictor: "Predictor", info: "Che
                                  for described, folder in (("float32", plain), (options.precision, place))},
                                 data.val, predictor.image_size, predictor.threshold)
     quantize.check_loss(rows, options.max_loss)
+    exporting.restate(place, {"val/acc1": rows[-1].accuracy, "val/error_rate": 1 - rows[-1].accuracy,
+                              **({} if rows[-1].auc is None else {"val/auc": rows[-1].auc})})
     return [f"float32: {line}", quantize.table(rows)]
 
 

@@ -84,13 +84,13 @@ def test_a_network_of_ones_own_is_exported_where_its_user_says_so(call, refused,
     (("run", "--precision", "bfloat16"), "--precision bfloat16: --to onnx holds float32 or int8; use --to openvino, or"),
     ((*RUN, "--max-loss", "1"), "--max-loss 1: goes with --precision int8 or bfloat16; leave it out"),
     ((*RUN, "--precision", "bfloat16", "--compare", "random"), "--compare random: --precision bfloat16 is judged by the "
-     "validation images; leave that out"),
+     "validation images; leave out --compare"),
     ((*RUN, "--output", "."), r"--output .*: holds .*, which is no part of an export; choose another folder"),
     ((*RUN, "--output", "run"), r"--output .*/run: holds best\.json, which is no part of an export; choose another folder"),
     ((*RUN, "--output", "file"), "--output .*/file: is a file; name a folder"),
     ((*RUN, "--output", "none/new"), "--output .*/none/new: there is no folder .*/none; make it first"),
-    (("run", "--to", "openvino", "--data-dir", "new"), r"new: no cifar-10-batches-py/.*, or compare on random images: --compare "
-     r"random$"),
+    (("run", "--to", "openvino", "--data-dir", "new"), r"new: no cifar-10-batches-py/.*; the export is judged by this data: "
+     r"name it with --dataset and --data-dir, or compare on random images by --compare random$"),
 ])
 def test_wrong_inputs(refused, flags, message):
     refused(export, message, *flags)
@@ -110,7 +110,16 @@ def test_a_folder_with_more_than_an_export_is_not_replaced(refused, made, here):
     (here / "made" / "mine" / "notes").write_text("mine")
     refused(export, "holds mine, which is no part of an export; choose another folder", *RUN, "--output", "made")
     (here / "made" / "model.json").write_text("{}")
-    refused(export, "holds mine, which is no part of an export; choose another folder", *RUN, "--output", "made")
+    refused(export, "/made: holds an export whose model.json is broken; remove the folder, or choose another$", *RUN, "--output",
+            "made")
+
+
+def test_an_export_is_no_place_for_answers(refused, made, here):
+    shutil.copytree(made, here / "made")
+    Image.fromarray(rgb(0)).save(here / "a.png")
+    for name in ("model.json", "network.bin", "new.csv"):
+        refused(infer, f"--output made/{name}: lies in an exported folder; name a file elsewhere", "--image", "a.png", "--output",
+                f"made/{name}", "--checkpoint", "made")
 
 
 def test_an_export_is_no_run_and_a_changed_one_does_not_answer(refused, made, here):
@@ -178,6 +187,7 @@ def test_a_lower_precision_is_judged_on_all_validation_images(call, refused, her
     assert "| bfloat16 | 0.8500 | 1.00 | 250 | 2.50x |" in done.out
     folder = here / "run" / "export-openvino-bfloat16"
     info = exported.read(folder)
+    assert info.metrics == {"val/acc1": 0.85, "val/error_rate": pytest.approx(0.15)}     # its own, not the checkpoint's
     assert (info.precision, asked["precisions"][-1]) == ("bfloat16", "bfloat16")
     text = (folder / "network.xml").read_text()
     assert re.search(r'<INFERENCE_PRECISION_HINT value="bf16"', text)

@@ -172,6 +172,7 @@ def check_output(output: Path, named: Sequence[Path]) -> None:
     named: the files that the user named.
     """
     from ...data.images.transforms import EXTENSIONS
+    from ...inference.exported import MODEL_JSON
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder; name a file in it")
     if not output.parent.is_dir():
@@ -183,6 +184,8 @@ def check_output(output: Path, named: Sequence[Path]) -> None:
         raise UserError(f"--output {output}: is a picture; name another file")
     if there and any(_same(output, file) for file in named):
         raise UserError(f"--output {output}: is what is to be read; name another file")
+    if any((folder / MODEL_JSON).is_file() for folder in [*output.resolve().parents][:3]):           # Triton's lie deeper
+        raise UserError(f"--output {output}: lies in an exported folder; name a file elsewhere")
     weights = output.suffix == ".json" and output.with_suffix(".pdparams").exists()
     if weights or output.suffix in (".pdparams", ".pdopt") or (there and output.name in RUN_FILES):
         raise UserError(f"--output {output}: belongs to a checkpoint or a run; name another file")
