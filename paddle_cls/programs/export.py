@@ -78,7 +78,7 @@ def check_settings(options: ExportConfig, given: set[str]) -> None:
     if options.precision == "float32" and "max_loss" in given:
         raise UserError(f"--max-loss {options.max_loss:g}: goes with --precision int8 or bfloat16; leave it out")
     if options.precision != "float32" and options.compare == "random":
-        raise UserError(f"--compare random: --precision {options.precision} is judged by the validation images; leave out --compare")
+        raise UserError(f"--compare random: --precision {options.precision} is judged by validation images; leave out --compare")
 
 
 def load(options: ExportConfig, predictor: "Predictor", path: Path) -> "ReadyData":

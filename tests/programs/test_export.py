@@ -83,7 +83,7 @@ def test_a_network_of_ones_own_is_exported_where_its_user_says_so(call, refused,
      "openvino or --to triton, or leave out --precision"),
     (("run", "--precision", "bfloat16"), "--precision bfloat16: --to onnx holds float32 or int8; use --to openvino, or"),
     ((*RUN, "--max-loss", "1"), "--max-loss 1: goes with --precision int8 or bfloat16; leave it out"),
-    ((*RUN, "--precision", "bfloat16", "--compare", "random"), "--compare random: --precision bfloat16 is judged by the "
+    ((*RUN, "--precision", "bfloat16", "--compare", "random"), "--compare random: --precision bfloat16 is judged by "
      "validation images; leave out --compare"),
     ((*RUN, "--output", "."), r"--output .*: holds .*, which is no part of an export; choose another folder"),
     ((*RUN, "--output", "run"), r"--output .*/run: holds best\.json, which is no part of an export; choose another folder"),
