@@ -33,6 +33,7 @@ _CACHE = tempfile.TemporaryDirectory()             # exports of the tests' netwo
 _USERS = cache.root()                              # but compiling takes 10 s: the tests share the user's operators
 os.environ["PADDLE_CLS_CACHE"] = _CACHE.name
 build.cache_folder = lambda: _USERS / "ops"
+stopping._overdue = lambda number: None            # a second after a signal that a test sends itself it would end all tests
 
 
 def with_operators(folder: Path) -> None:
@@ -52,12 +53,6 @@ def memory_is_given_back():
     if sys.platform == "linux" and psutil.Process().memory_info().rss > 1.5e9:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
-
-
-@pytest.fixture(autouse=True)
-def a_slow_test_is_no_program_that_hangs(monkeypatch):
-    """A second after a signal that a test sends itself, this would end the process, and all tests with it."""
-    monkeypatch.setattr(stopping, "_overdue", lambda number: None)
 
 
 @pytest.fixture(autouse=True)
