@@ -1,7 +1,6 @@
 """NASNet-A of Zoph et al. 2017: two cells that a search found on CIFAR-10, repeated."""
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
 from ..errors import UserError
@@ -32,7 +31,9 @@ class Halve(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.relu(x)
-        shifted = F.pad(x, [0, 1, 0, 1])[:, :, 1:, 1:]             # zeros come in at the right and the bottom
+        # Zeros come in at the right and the bottom. Not by F.pad: paddle2onnx pads with whatever lies in memory.
+        down = paddle.concat([x[:, :, 1:], paddle.zeros_like(x[:, :, :1])], axis=2)
+        shifted = paddle.concat([down[:, :, :, 1:], paddle.zeros_like(down[:, :, :, :1])], axis=3)
         return self.bn(paddle.concat([self.even(x), self.odd(shifted)], axis=1))
 
 
