@@ -127,7 +127,10 @@ def _read_safetensors(file: Path) -> Weights:
     try:
         opened(file).close()                       # which waits for no FIFO, as the library would
         with safe_open(file, framework="np") as content:
-            return Weights(file, {name: content.get_tensor(name) for name in content.keys()}, content.metadata() or {})  # noqa: SIM118
+            tensors = {name: content.get_tensor(name) for name in content.keys()}      # noqa: SIM118
+            if strange := [str(array.dtype) for array in tensors.values() if array.dtype.isbuiltin != 1]:
+                raise TypeError(strange[0])        # ml_dtypes', where ONNX has brought it
+            return Weights(file, tensors, content.metadata() or {})
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
