@@ -23,13 +23,12 @@ from ..errors import UserError
 from ..evaluation import metrics
 from ..system import cache, console, runtime
 from ..system.files import hash_of, locked, part_name, writing
-from .engines import ENGINES, Engine, has_openvino
+from .engines import ENGINES, TOLERANCE, Engine, has_openvino
 
 if TYPE_CHECKING:
     from paddle import nn
 
 KEPT = 8                                           # exports in the cache folder; the one unused for longest goes first
-TOLERANCE = 1e-4                                   # largest difference of a probability from the original's
 NETWORK = "network"                                # the name of its file, before the suffix
 SUMS = "sums"                                      # sealed, the SHA-256 of each other file
 
@@ -53,7 +52,10 @@ def export(network: "nn.Layer", normalization: Normalization, image_size: int, f
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work, console.libraries_on_stderr():
         program = convert.to_paddle(convert.Whole(network, normalization), image_size, Path(work))
-        file = _for_openvino(program, folder) or _for_paddle(program, folder)
+        file = _for_openvino(program, folder)
+        if not file:
+            file = folder / f"{NETWORK}{program.suffix}"
+            convert.to_file(program, file)
     try:
         engine = ENGINES[file.suffix](file)
         answers = engine(pixels).logits
@@ -81,21 +83,13 @@ def _for_openvino(program: Path, folder: Path) -> Path | None:
     return file
 
 
-def _for_paddle(program: Path, folder: Path) -> Path:
-    """Put Paddle's own files into `folder`, for Paddle Inference; return the program."""
-    for file in program.parent.glob(f"{program.stem}.*"):
-        if file.suffix in (program.suffix, ".pdiparams"):
-            os.replace(file, folder / f"{NETWORK}{file.suffix}")
-    return folder / f"{NETWORK}{program.suffix}"
-
-
 def folder_for(weights: str, about: Mapping, image_size: int, normalization: Normalization) -> Path:
     """Return the folder for an export in the cache: another one for other weights, arguments, code, or versions.
 
     weights: SHA-256 of their file. about: JSON-able, what the network is built from.
     """
     here = Path(__file__).parent
-    own = [here / "cached.py", here / "convert.py", *sorted(Path(str(models.__file__)).parent.glob("*.py"))]
+    own = [here / "cached.py", here / "convert.py", here / "pooling.py", *sorted(Path(str(models.__file__)).parent.glob("*.py"))]
     code = [file.read_text(encoding="utf-8") for file in own]
     versions = [runtime.version_of("openvino"), runtime.version_of("paddlepaddle-gpu", "paddlepaddle")]
     text = json.dumps([weights, about, image_size, [*normalization.mean, *normalization.std], versions, code])

@@ -199,11 +199,15 @@ def to_openvino(source: Path, file: Path) -> None:
 
 
 def to_file(program: Path, file: Path, *, apart: bool = False) -> None:
-    """Write what `to_paddle` wrote as an .onnx or .xml `file`; of Paddle 2 OpenVINO reads it itself.
+    """Write what `to_paddle` wrote as an .onnx or .xml `file`, or move it there, with its weights, where `file` is of its kind.
 
-    apart: see `to_onnx`. Raises as both ways do.
+    Paddle 2's is read by OpenVINO itself. apart: see `to_onnx`. Raises as both ways do.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == program.suffix:
+        os.replace(program, file)
+        os.replace(program.with_suffix(WEIGHTS), file.with_suffix(WEIGHTS))
+        return
     source = program
     if program.suffix == ".json" or file.suffix == ".onnx":
         source = program.with_suffix(".onnx")

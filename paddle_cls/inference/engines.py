@@ -17,6 +17,7 @@ from ..system import console, runtime
 COUNTS = (32, 8, 1)                                # images that are computed together
 PIXELS = 4 * 224 * 224                             # of those images, at most, a core
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}          # of the computation; OpenVINO's names for them
+TOLERANCE = 1e-4                                   # largest difference of a probability; of a feature: of the largest feature
 WEIGHTS = ".pdiparams"                             # beside a program of Paddle's
 # what an exported folder is made for: the precisions that it can hold
 TARGETS: Mapping[str, tuple[str, ...]] = {"onnx": ("float32", "int8"), "openvino": ("float32", "bfloat16", "int8"),

@@ -1,6 +1,5 @@
 """Writes an exported folder, and compares what was written with the network. See `exported` for what such a folder holds."""
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,11 +15,10 @@ from ..evaluation import metrics
 from ..models import is_own
 from ..system import runtime
 from . import convert, exported, quantize, triton
-from .engines import WEIGHTS, Engine, load_openvino
+from .engines import TOLERANCE, Engine, load_openvino
 from .exported import ExportInfo
 
 BATCHES = (1, 3, 32)                               # sizes of those that are compared
-TOLERANCE = 1e-4                                   # largest difference of a probability; of a feature: of the largest feature
 _PART = 12                                         # images that the network computes at a time
 
 
@@ -35,11 +33,7 @@ def write(folder: Path, network: nn.Layer, info: CheckpointInfo, *, target: str,
     work.mkdir()
     program = convert.to_paddle(convert.Whole(network, normalization), info.image_size, work)
     file = _FILES[target](folder, program, name)
-    if target == "paddle":
-        os.replace(program, file)
-        os.replace(program.with_suffix(WEIGHTS), file.with_suffix(WEIGHTS))
-    else:
-        convert.to_file(program, file, apart=is_own(info.model.name))
+    convert.to_file(program, file, apart=is_own(info.model.name))
     shutil.rmtree(work)
     tensors = {"images": ("uint8", [-1, info.image_size, info.image_size, 3]), "logits": ("float32", [-1, info.outputs])}
     if hasattr(network, "forward_features"):
